@@ -241,11 +241,14 @@ class Trial:
         share = self.size // 5
         parts = [order[start : start + share] for start in range(0, 4 * share, share)] + [order[4 * share :]]
         self.calm = parts[0]
-        for jobs, fault in zip(
-            parts,
-            (lambda: None, self.kill_triggerer, self.kill_worker, self.restart_api_server, self.restart_postgresql),
-            strict=True,
-        ):
+        faults: list[Callable[[], object]] = [
+            lambda: None,
+            self.kill_triggerer,
+            self.kill_worker,
+            self.restart_api_server,
+            self.restart_postgresql,
+        ]
+        for jobs, fault in zip(parts, faults, strict=True):
             feeder = threading.Thread(target=self.cloud.end_jobs, args=(jobs,), daemon=True)
             feeder.start()
             time.sleep(3)

@@ -14,6 +14,7 @@ from airflow.providers.common.compat.sdk import AirflowNotFoundException
 
 from airflow_provider_mpc.api.errors import MpcConfigurationError, MpcConnectionNotFoundError
 from airflow_provider_mpc.connection import ConnectionSettings, read_connection
+from airflow_provider_mpc.triggers.cancellation import keep_reason
 
 KEPT_FOR = 30.0
 """Seconds that a connection is good for all who ask for it."""
@@ -49,7 +50,7 @@ async def current_settings(conn_id: str, *, newer_than: float = 0.0) -> Connecti
                 raise copy.copy(entry.failure)
             began = time.monotonic()
             try:
-                entry.settings = await _read(conn_id)
+                entry.settings = await keep_reason(_read(conn_id))
             except MpcConfigurationError as error:
                 entry.failure, entry.failed_at = copy.copy(error), time.monotonic()
                 raise

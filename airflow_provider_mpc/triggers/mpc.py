@@ -26,6 +26,7 @@ from airflow_provider_mpc.hooks.mpc import MpcHook
 from airflow_provider_mpc.metrics import airflow_meter
 from airflow_provider_mpc.pacing import Interval
 from airflow_provider_mpc.polling import Poller, ThreadedCaller, Waited, shared_poller
+from airflow_provider_mpc.triggers.cancellation import bring_to_end
 from airflow_provider_mpc.triggers.connections import current_settings
 
 # One for all triggers: Airflow knows by the context variables whose line it is, and a logger for each of ten
@@ -36,6 +37,8 @@ _DEFAULT_POKE_INTERVAL = 30.0
 _SLOW_MACHINE = 5.0
 """Seconds that a worker may need for what comes after the deferral, and the scheduler to hear of its end."""
 _TO_READ_THE_CONNECTION = 15.0
+_ON_KILL_TIMEOUT = 30.0
+"""Seconds that Airflow, too, gives an ``on_kill`` ([triggerer] on_kill_timeout)."""
 _BEFORE_AIRFLOW = 3.0
 """Seconds by which a started trigger ends before an execution_timeout that Airflow enforces itself."""
 
@@ -140,15 +143,20 @@ class MpcEditingJobTrigger(BaseTrigger):
         Airflow 3.3 calls this also when another triggerer has taken the trigger over (apache/airflow#73454): the task
         is still deferred then, and its job must go on.
         """
-        if not self.cancel_on_kill:
-            return
-        if await self._is_still_deferred():
-            log.info("The task is still deferred: another triggerer goes on with it, its jobs are left alone.")
-            return
-        hook = MpcHook(self.mpc_conn_id, retry=NO_RETRIES)
-        hook.settings = await current_settings(self.mpc_conn_id)
-        for job_id in normalize_job_ids(self.job_id):
-            await asyncio.to_thread(cancel_if_waiting, hook, job_id, log)
+        if self.cancel_on_kill:
+            await bring_to_end(self._cancel_jobs(), patience=_ON_KILL_TIMEOUT)
+
+    async def _cancel_jobs(self) -> None:
+        try:
+            if await self._is_still_deferred():
+                log.info("The task is still deferred: another triggerer goes on with it, its jobs are left alone.")
+                return
+            hook = MpcHook(self.mpc_conn_id, retry=NO_RETRIES)
+            hook.settings = await current_settings(self.mpc_conn_id)
+            for job_id in normalize_job_ids(self.job_id):
+                await asyncio.to_thread(cancel_if_waiting, hook, job_id, log)
+        except Exception as error:
+            log.warning("Clipping task %s could not be cancelled and may go on: %s", self.job_id, error)
 
     async def _is_still_deferred(self) -> bool:
         from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
