@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_mpc.api.errors import (
     MpcConflictError,
     MpcEndpointError,
+    MpcError,
     MpcJobNotFoundError,
     MpcRequestError,
 )
@@ -16,29 +18,45 @@ from airflow_provider_mpc.api.models import JobState
 if TYPE_CHECKING:
     from airflow_provider_mpc.hooks.mpc import MpcHook
 
+PATIENCE = 60.0
+"""Seconds of trouble that are borne where nobody is in a hurry: a job that is not cancelled is made, and paid for."""
 _CANCELLABLE = frozenset({"INIT", "WAITING"})
+_LONGEST_PAUSE = 15.0
 
 
-def cancel_if_waiting(hook: MpcHook, job_id: str, log: Any) -> bool:
+def cancel_if_waiting(hook: MpcHook, job_id: str, log: Any, *, patience: float = 0.0) -> bool:
     """
     Cancel a job that MPC has not begun; leave any other, with a note. Never raises: it runs while a task ends.
 
+    :param hook: does not repeat its calls by itself.
+    :param patience: seconds in which it is tried again after what may pass.
     :returns: whether the job was cancelled.
     """
-    try:
-        jobs = hook.get_editing_jobs(job_id, missing_ok=True)
-        if not jobs or jobs[0].state.ended:
+    until = time.monotonic() + patience
+    pause = 1.0
+    while True:
+        try:
+            return _cancelled(hook, job_id, log)
+        except MpcConflictError:
+            log.warning("Clipping task %s began a moment ago: MPC cannot cancel it any more, so it goes on.", job_id)
             return False
-        if jobs[0].status not in _CANCELLABLE:
-            log.warning("Clipping task %s is %s: MPC cannot cancel it any more, so it goes on.", job_id, jobs[0].status)
-            return False
-        hook.cancel_editing_job(job_id)
-    except MpcConflictError:
-        log.warning("Clipping task %s began a moment ago: MPC cannot cancel it any more, so it goes on.", job_id)
+        except Exception as error:
+            passes = isinstance(error, MpcError) and error.retryable
+            if not passes or time.monotonic() + pause > until:
+                log.warning("Clipping task %s could not be cancelled and may go on: %s", job_id, error)
+                return False
+        time.sleep(pause)
+        pause = min(_LONGEST_PAUSE, pause * 2)
+
+
+def _cancelled(hook: MpcHook, job_id: str, log: Any) -> bool:
+    jobs = hook.get_editing_jobs(job_id, missing_ok=True)
+    if not jobs or jobs[0].state.ended:
         return False
-    except Exception as error:
-        log.warning("Clipping task %s could not be cancelled and may go on: %s", job_id, error)
+    if jobs[0].status not in _CANCELLABLE:
+        log.warning("Clipping task %s is %s: MPC cannot cancel it any more, so it goes on.", job_id, jobs[0].status)
         return False
+    hook.cancel_editing_job(job_id)
     log.info("Clipping task %s was cancelled.", job_id)
     return True
 

@@ -622,7 +622,9 @@ class Poller:
                     job = EditingJob.from_json(raw)
                     if job is not None:
                         jobs[job_id] = job
-            waiter.future.set_result(Waited(jobs, waiter.deadline_passed and bool(waiter.pending)))
+            # A job that has failed decides, also when the deadline passed during the last look at the others.
+            undecided = bool(waiter.pending) and not any(job.state is JobState.FAILED for job in jobs.values())
+            waiter.future.set_result(Waited(jobs, waiter.deadline_passed and undecided))
         self._leave_all(waiter)
 
     def _fail(self, waiter: _Waiter, error: MpcError) -> None:

@@ -8,7 +8,13 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import AirflowSensorTimeout, AirflowTaskTimeout, BaseOperator
+from airflow.providers.common.compat.sdk import (
+    AirflowException,
+    AirflowSensorTimeout,
+    AirflowTaskTimeout,
+    BaseOperator,
+    TaskDeferred,
+)
 
 from airflow_provider_mpc.connection import DEFAULT_CONNECTION_ID
 from airflow_provider_mpc.exceptions import raises_airflow_errors
@@ -243,21 +249,33 @@ class MpcCreateEditingJobOperator(_WaitingOperator):
         self.cancel_on_kill = cancel_on_kill
         self.require_output = require_output
         self._waits_for: tuple[Any, str] | None = None
+        self._killed = False
         self._request(location=None, rendered=False)
 
     @raises_airflow_errors
     def execute(self, context: Any) -> Any:
         """Make the job, or take up the one that an earlier try has made; see the class."""
+        self._waits_for, self._killed = None, False
         store = TaskStore(context)
         job_id = self._taken_up(store) or self._submitted(context, store)
-        context["ti"].xcom_push(key=XCOM_JOB_ID, value=job_id)
-        if not self.wait:
-            return job_id
         self._waits_for = (context, job_id)
+        if self._killed:
+            self.on_kill()
+            raise AirflowException(f"The task was killed while it made clipping task {job_id}.")
+        context["ti"].xcom_push(key=XCOM_JOB_ID, value=job_id)
+        result = self._awaited(context, job_id) if self.wait else job_id
+        self._waits_for = None
+        return result
+
+    def _awaited(self, context: Any, job_id: str) -> Any:
         if self.deferrable and self.cancel_on_kill and not _triggers_hear_kills():
             self.log.info("This Airflow tells no trigger of a kill: a task killed while deferred leaves its job.")
         try:
             return self._await_jobs(context, [job_id], True)
+        except TaskDeferred:
+            # The wait goes on in the triggerer, whatever happens to this worker; a kill is the trigger's from now on.
+            self._waits_for = None
+            raise
         except AirflowSensorTimeout:
             self._cancel(context, job_id)
             raise
@@ -276,9 +294,15 @@ class MpcCreateEditingJobOperator(_WaitingOperator):
             raise
 
     def on_kill(self) -> None:
-        """Cancel a job that MPC has not begun, when the task is killed on a worker."""
-        if self._waits_for is not None:
-            self._cancel(*self._waits_for)
+        """
+        Cancel a job that MPC has not begun, when the task is killed on a worker; at once, since Airflow gives it 5 s.
+
+        One that is just being made is cancelled as soon as its id is known.
+        """
+        if self._waits_for is None:
+            self._killed = True
+        else:
+            self._cancel(*self._waits_for, in_a_hurry=True)
 
     @raises_airflow_errors
     def _finish(self, context: Any, jobs: Any, job_ids: Any, single: bool) -> Any:
@@ -345,12 +369,13 @@ class MpcCreateEditingJobOperator(_WaitingOperator):
         self.log.info("Made clipping task %s.", job_id)
         return job_id
 
-    def _cancel(self, context: Any, job_id: str) -> None:
+    def _cancel(self, context: Any, job_id: str, *, in_a_hurry: bool = False) -> None:
         if not self.cancel_on_kill:
             return
-        from airflow_provider_mpc.cancelling import cancel_if_waiting
+        from airflow_provider_mpc.cancelling import PATIENCE, cancel_if_waiting
 
-        if cancel_if_waiting(self._hook_without_retries(), job_id, self.log):
+        patience = 0.0 if in_a_hurry else PATIENCE
+        if cancel_if_waiting(self._hook_without_retries(), job_id, self.log, patience=patience):
             TaskStore(context).delete(_STORED_JOB)
 
 

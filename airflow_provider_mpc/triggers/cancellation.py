@@ -10,13 +10,17 @@ pass of its loop, about once a second, until the trigger has ended: also while t
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+import contextvars
+import functools
+from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 T = TypeVar("T")
 
 _at_work: set[asyncio.Task[Any]] = set()
 """An event loop alone does not keep its tasks."""
+_threads = ThreadPoolExecutor(8, thread_name_prefix="mpc-cancel")
 
 
 async def keep_reason(work: Coroutine[Any, Any, T]) -> T:
@@ -25,32 +29,43 @@ async def keep_reason(work: Coroutine[Any, Any, T]) -> T:
 
     ``asgiref.sync.sync_to_async``, through which Airflow reads some connections, loses the message.
     """
-    return await asyncio.shield(_begin(work))
+    return await asyncio.shield(begin(work))
 
 
-async def bring_to_end(work: Coroutine[Any, Any, T], *, patience: float) -> T:
+async def bring_to_end(task: asyncio.Task[T], *, patience: float) -> T:
     """
-    Await work although this is cancelled, even repeatedly.
+    Await a task although this is cancelled, even repeatedly.
 
-    :param patience: seconds after which a cancellation counts; the work goes on to its end then, too.
+    :param task: what :func:`begin` has returned.
+    :param patience: seconds after which a cancellation counts; the task goes on to its end then, too.
     """
-    task = _begin(work)
     loop = asyncio.get_running_loop()
     until = loop.time() + patience
     while True:
         try:
             return await asyncio.shield(task)
         except asyncio.CancelledError:
-            # When the loop is shut down, all tasks are cancelled, this work among them.
+            # When the loop is shut down, all tasks are cancelled, this one among them.
             if task.done() or loop.time() >= until:
                 raise
 
 
-def _begin(work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+def begin(work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+    """Begin work that goes on to its end, whoever awaits it."""
     task = asyncio.get_running_loop().create_task(work)
     _at_work.add(task)
     task.add_done_callback(_ended)
     return task
+
+
+async def in_own_thread(work: Callable[..., T], *arguments: Any, **options: Any) -> T:
+    """
+    Call what takes its time in a thread of the provider's own, in the caller's context: log lines know their task.
+
+    asyncio's own threads are few, and Airflow's triggerer needs them to tell of any trigger's event or kill.
+    """
+    call = functools.partial(contextvars.copy_context().run, work, *arguments, **options)
+    return await asyncio.get_running_loop().run_in_executor(_threads, call)
 
 
 def _ended(task: asyncio.Task[Any]) -> None:

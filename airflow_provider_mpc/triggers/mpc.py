@@ -19,14 +19,14 @@ from airflow_provider_mpc.api.client import NO_RETRIES
 from airflow_provider_mpc.api.errors import MpcAuthenticationError, MpcError, MpcInputError
 from airflow_provider_mpc.api.job_ids import normalize_job_ids
 from airflow_provider_mpc.api.models import EditingJob
-from airflow_provider_mpc.cancelling import cancel_if_waiting
+from airflow_provider_mpc.cancelling import PATIENCE, cancel_if_waiting
 from airflow_provider_mpc.configuration import BACKSTOP_SECONDS, CALLS_PER_MINUTE, MISSING_GRACE, OUTAGE_TOLERANCE
 from airflow_provider_mpc.connection import DEFAULT_CONNECTION_ID, ConnectionSettings
 from airflow_provider_mpc.hooks.mpc import MpcHook
 from airflow_provider_mpc.metrics import airflow_meter
 from airflow_provider_mpc.pacing import Interval
 from airflow_provider_mpc.polling import Poller, ThreadedCaller, Waited, shared_poller
-from airflow_provider_mpc.triggers.cancellation import bring_to_end
+from airflow_provider_mpc.triggers.cancellation import begin, bring_to_end, in_own_thread
 from airflow_provider_mpc.triggers.connections import current_settings
 
 # One for all triggers: Airflow knows by the context variables whose line it is, and a logger for each of ten
@@ -64,6 +64,8 @@ class MpcEditingJobTrigger(BaseTrigger):
     :param execution_timeout: the task's, likewise.
     :param cancel_on_kill: cancel jobs that MPC has not begun when a user kills the task (Airflow 3.3+).
     """
+
+    _cancelling: asyncio.Task[None] | None = None
 
     def __init__(
         self,
@@ -144,7 +146,17 @@ class MpcEditingJobTrigger(BaseTrigger):
         is still deferred then, and its job must go on.
         """
         if self.cancel_on_kill:
-            await bring_to_end(self._cancel_jobs(), patience=_ON_KILL_TIMEOUT)
+            self._cancelling = begin(self._cancel_jobs())
+            await bring_to_end(self._cancelling, patience=_ON_KILL_TIMEOUT)
+
+    async def cleanup(self) -> None:
+        """
+        Wait for what :meth:`on_kill` has begun: with Python 3.11 a repeated cancellation ends that one early.
+
+        The log of the task is closed after this.
+        """
+        if self._cancelling is not None:
+            await bring_to_end(self._cancelling, patience=_ON_KILL_TIMEOUT)
 
     async def _cancel_jobs(self) -> None:
         try:
@@ -154,7 +166,7 @@ class MpcEditingJobTrigger(BaseTrigger):
             hook = MpcHook(self.mpc_conn_id, retry=NO_RETRIES)
             hook.settings = await current_settings(self.mpc_conn_id)
             for job_id in normalize_job_ids(self.job_id):
-                await asyncio.to_thread(cancel_if_waiting, hook, job_id, log)
+                await in_own_thread(cancel_if_waiting, hook, job_id, log, patience=PATIENCE)
         except Exception as error:
             log.warning("Clipping task %s could not be cancelled and may go on: %s", self.job_id, error)
 

@@ -8,10 +8,12 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from unittest import mock
 
 import pytest
+import structlog
 from airflow.jobs.triggerer_job_runner import TriggerRunner
 from airflow.sdk.execution_time import task_runner
 from airflow.triggers.base import BaseTrigger
@@ -21,6 +23,7 @@ from harness import TaskLife, TriggererSupervisor, workload
 from airflow_provider_mpc.emulator import Emulator
 from airflow_provider_mpc.triggers import connections
 from airflow_provider_mpc.triggers import mpc as trigger_module
+from airflow_provider_mpc.triggers.cancellation import begin, bring_to_end
 
 pytestmark = pytest.mark.skipif(
     not hasattr(BaseTrigger, "on_kill"), reason="triggers hear of kills from Airflow 3.3 on"
@@ -112,6 +115,7 @@ def test_a_job_is_cancelled_though_airflow_repeats_its_cancellation_meanwhile(
         for _ in range(4):
             await cancel(runner)
             await asyncio.sleep(0.02)
+        assert not runner.triggers[1]["task"].done(), "the task's log would be closed"
         hold.set()
         await until(lambda: status_of(emulator, job_id) == "CANCELED")
 
@@ -198,12 +202,39 @@ def test_a_kill_that_cannot_be_looked_into_leaves_the_job_and_says_so(
     assert f"Clipping task {job_id} could not be cancelled and may go on: no API server" in caplog.text
 
 
+def test_a_kill_takes_no_thread_that_airflow_needs_and_keeps_to_its_tasks_log(
+    emulator: Emulator, hold: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_id = emulator.job(["WAITING"])
+    contexts: list[dict[str, Any]] = []
+
+    def linger(*_: Any, **__: Any) -> None:
+        contexts.append(structlog.contextvars.get_contextvars())
+        hold.wait(20)
+
+    monkeypatch.setattr(trigger_module, "cancel_if_waiting", linger)
+
+    async def go_on(runner: TriggerRunner) -> None:
+        await until(lambda: bool(contexts))
+        loop = asyncio.get_running_loop()
+        async with asyncio.timeout(10):
+            assert await loop.run_in_executor(None, int) == 0
+        hold.set()
+
+    async def with_one_thread() -> None:
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
+        await kill(job_id, lambda: emulator.calls("list") > 0, airflow=Airflow("failed"), then=go_on)
+
+    asyncio.run(with_one_thread())
+    assert [context["trigger_id"] for context in contexts] == [1]
+
+
 def test_work_that_never_ends_holds_a_trigger_no_longer_than_airflow_would() -> None:
     async def hang() -> None:
         await asyncio.sleep(3600)
 
     async def cancelled_late() -> None:
-        task = asyncio.ensure_future(trigger_module.bring_to_end(hang(), patience=0.2))
+        task = asyncio.ensure_future(bring_to_end(begin(hang()), patience=0.2))
         for _ in range(3):
             await asyncio.sleep(0.01)
             task.cancel()

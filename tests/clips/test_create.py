@@ -7,9 +7,10 @@ import asyncio
 import contextlib
 import json
 import logging
+import re
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -23,12 +24,16 @@ from airflow.providers.common.compat.sdk import (
 from airflow.triggers.base import BaseTrigger
 from attempts import Clock, StateStore, Try
 
+from airflow_provider_mpc import cancelling
+from airflow_provider_mpc.api import budget
+from airflow_provider_mpc.api.client import NO_RETRIES
 from airflow_provider_mpc.api.errors import (
     MpcClipFailedError,
     MpcConflictError,
     MpcError,
     MpcInputError,
     MpcJobNotFoundError,
+    MpcServerError,
     MpcSubmitUnknownError,
 )
 from airflow_provider_mpc.api.models import EditingJob
@@ -349,12 +354,23 @@ def test_a_retry_after_the_deadline_makes_no_job_that_nobody_waits_for(emulator:
     assert emulator.calls(api="create") == 1
 
 
+def killed_while_waiting(
+    task: MpcCreateEditingJobOperator, attempt: Try, before: Callable[[], None] = lambda: None
+) -> None:
+    """Run a task, and kill it as Airflow does: in a signal's handler, while it waits."""
+
+    def wait(*_: Any) -> None:
+        before()
+        task.on_kill()
+
+    task._await_jobs = wait  # type: ignore[method-assign]
+    task.execute(attempt.context(task))
+
+
 def test_a_kill_cancels_a_job_that_waits(emulator: Emulator) -> None:
     attempt = Try()
     task = operator()
-    task._await_jobs = lambda *args: None  # type: ignore[method-assign]
-    task.execute(attempt.context(task))
-    task.on_kill()
+    killed_while_waiting(task, attempt)
     assert status_of(emulator, attempt.xcom["job_id"]) == "CANCELED"
     assert not [key for key in attempt.store or {} if "job_id" in key]
 
@@ -364,10 +380,7 @@ def test_a_kill_leaves_a_job_that_runs_with_a_note(
 ) -> None:
     attempt = Try()
     task = operator()
-    task._await_jobs = lambda *args: None  # type: ignore[method-assign]
-    task.execute(attempt.context(task))
-    clock.ahead += 50
-    task.on_kill()
+    killed_while_waiting(task, attempt, lambda: setattr(clock, "ahead", clock.ahead + 50))
     assert "cannot cancel it any more" in capsys.readouterr().out
     assert status_of(emulator, attempt.xcom["job_id"]) == "PROCESSING"
     assert emulator.calls(api="delete") == 0
@@ -376,10 +389,49 @@ def test_a_kill_leaves_a_job_that_runs_with_a_note(
 def test_a_kill_cancels_nothing_when_told_not_to(emulator: Emulator) -> None:
     attempt = Try()
     task = operator(cancel_on_kill=False)
-    task._await_jobs = lambda *args: None  # type: ignore[method-assign]
-    task.execute(attempt.context(task))
+    killed_while_waiting(task, attempt)
+    assert emulator.calls(api="delete") == 0
+
+
+@pytest.mark.parametrize("wait", [True, False])
+def test_a_kill_while_the_job_is_being_made_cancels_it_as_soon_as_its_id_is_known(
+    emulator: Emulator, monkeypatch: pytest.MonkeyPatch, wait: bool
+) -> None:
+    attempt = Try()
+    task = operator(wait=wait)
+    make = MpcHook.create_editing_job
+
+    def killed_meanwhile(hook: MpcHook, **request: Any) -> str:
+        task.on_kill()
+        return make(hook, **request)
+
+    monkeypatch.setattr(MpcHook, "create_editing_job", killed_meanwhile)
+    with pytest.raises(AirflowException, match="killed while it made clipping task") as raised:
+        task.execute(attempt.context(task))
+    assert emulator.calls(api="create") == 1
+    job_id = re.findall(r"clipping task (\d+)", str(raised.value))[0]
+    assert status_of(emulator, job_id) == "CANCELED"
+    assert not [key for key in attempt.store or {} if "job_id" in key]
+
+
+def test_a_kill_in_one_try_cancels_nothing_of_the_next(emulator: Emulator) -> None:
+    task = operator(wait=False)
+    task.on_kill()
+    job_id = task.execute(Try().context(task))
+    assert status_of(emulator, job_id) == "WAITING"
+
+
+@pytest.mark.parametrize("wait", [{"wait": False}, {"deferrable": True}])
+def test_a_worker_that_ends_after_its_task_has_gone_on_elsewhere_cancels_nothing(
+    emulator: Emulator, wait: dict[str, bool]
+) -> None:
+    attempt = Try()
+    task = operator(**wait)
+    with contextlib.suppress(TaskDeferred):
+        task.execute(attempt.context(task))
     task.on_kill()
     assert emulator.calls(api="delete") == 0
+    assert status_of(emulator, attempt.xcom["job_id"]) == "WAITING"
 
 
 class HookOfOneJob:
@@ -419,6 +471,59 @@ def test_only_a_job_that_mpc_has_not_begun_is_cancelled(status: str, cancelled: 
 def test_cancelling_while_a_task_ends_never_raises(error: Exception) -> None:
     hook: Any = HookOfOneJob("WAITING", error)
     assert cancel_if_waiting(hook, "1", logging.getLogger()) is False
+
+
+class FakeTime:
+    """Passes when somebody sleeps."""
+
+    def __init__(self) -> None:
+        self.pauses: list[float] = []
+
+    def monotonic(self) -> float:
+        return sum(self.pauses)
+
+    def sleep(self, seconds: float) -> None:
+        self.pauses.append(seconds)
+
+
+@pytest.mark.parametrize("api", ["list", "delete"])
+@pytest.mark.parametrize("fault", ["503", "429", "reset"])
+def test_what_passes_does_not_keep_a_timeout_from_cancelling(
+    emulator: Emulator, monkeypatch: pytest.MonkeyPatch, fault: str, api: str
+) -> None:
+    monkeypatch.setattr(cancelling, "time", FakeTime())
+    monkeypatch.setattr(budget, "_SHORTEST_PAUSE", 0.0)
+    monkeypatch.setenv("AIRFLOW__MPC__CALLS_PER_MINUTE", "100000")
+    job_id = emulator.job(states=["WAITING"])
+    emulator.fault(fault, match=api, times=2)
+    hook = MpcHook(retry=NO_RETRIES)
+    assert cancel_if_waiting(hook, job_id, logging.getLogger(), patience=60)
+    assert status_of(emulator, job_id) == "CANCELED"
+
+
+def test_a_worker_in_a_hurry_tries_once_and_says_so(emulator: Emulator, caplog: pytest.LogCaptureFixture) -> None:
+    job_id = emulator.job(states=["WAITING"])
+    emulator.fault("503", match="list", times=1)
+    assert not cancel_if_waiting(MpcHook(retry=NO_RETRIES), job_id, logging.getLogger("kill"))
+    assert f"Clipping task {job_id} could not be cancelled and may go on" in caplog.text
+    assert emulator.calls() == 1
+
+
+def test_what_does_not_pass_is_tried_once(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cancelling, "time", FakeTime())
+    job_id = emulator.job(states=["WAITING"])
+    emulator.fault("respond", match="delete", status=403, times=5)
+    assert not cancel_if_waiting(MpcHook(retry=NO_RETRIES), job_id, logging.getLogger(), patience=60)
+    assert emulator.calls(api="delete") == 1
+
+
+def test_a_fault_that_lasts_is_not_borne_for_ever(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    hook: Any = HookOfOneJob("WAITING", MpcServerError("down"))
+    time_ = FakeTime()
+    monkeypatch.setattr(cancelling, "time", time_)
+    assert not cancel_if_waiting(hook, "1", logging.getLogger(), patience=60)
+    assert 30 <= sum(time_.pauses) <= 60
+    assert len(time_.pauses) <= 8
 
 
 def test_a_timeout_on_the_worker_cancels(emulator: Emulator) -> None:

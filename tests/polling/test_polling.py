@@ -912,6 +912,30 @@ def test_the_deadline_ends_a_wait_with_a_last_look() -> None:
     assert len(world.calls) == 2
 
 
+@pytest.mark.parametrize("failed_at", [25.0, 29.9])
+def test_a_failure_before_the_deadline_decides_though_others_still_run(failed_at: float) -> None:
+    world = World()
+
+    async def scenario() -> Waited:
+        world.ends["a"] = (world.now() + failed_at, "FAILED")
+        return await world.poller().wait_all(["a", "b"], 60.0, timeout=30.0)
+
+    waited = run(scenario)
+    assert not waited.deadline_passed
+    assert {job_id: job.status for job_id, job in waited.jobs.items()} == {"a": "FAILED", "b": "PROCESSING"}
+
+
+def test_a_deadline_during_the_last_look_after_a_failure_changes_nothing() -> None:
+    world = World()
+
+    async def scenario() -> Waited:
+        world.ends["a"] = (world.now() + 5, "FAILED")
+        world.latency = 4.0
+        return await world.poller().wait_all(["a", "b"], 10.0, timeout=12.0)
+
+    assert not run(scenario).deadline_passed
+
+
 def test_a_job_that_ended_before_the_deadline_is_a_success_even_if_nobody_had_looked() -> None:
     world = World()
 
