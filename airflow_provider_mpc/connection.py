@@ -413,7 +413,7 @@ def _auth_method(given: _Given) -> str:
     if login:
         return "aksk"
     if password:
-        return "token"
+        return "password" if given.text("domain_name") else "token"
     raise given.error(
         "login",
         "is empty, and so is the one for the secret",
@@ -427,9 +427,9 @@ _NEEDED = {
     "password": ("login", "password", "domain_name"),
 }
 _FORBIDDEN = {
-    "token": ("security_token",),
+    "token": ("login", "security_token"),
     "password": ("security_token",),
-    "agency": ("password", "security_token"),
+    "agency": ("login", "password", "security_token"),
 }
 _IN_HEADERS = {
     "aksk": ("login", "security_token", "project_id"),

@@ -21,7 +21,8 @@ log = logging.getLogger(__name__)
 
 _LARGEST_INTEGER = 2**63 - 1
 _DEEPEST = 32
-_NAMED_AT_MOST = 20
+_WITH_REASONS = 20
+"""Failed jobs told with MPC's words; of more only the code is told."""
 
 
 class OutputLocation(TypedDict):
@@ -186,9 +187,15 @@ def _duration(job: EditingJob) -> int | float | None:
     return made.duration if made.duration_ms is None else made.duration_ms
 
 
-def describe_failure(job: EditingJob) -> str:
-    """Return a failed job's id, status, code and reason, as far as MPC tells."""
-    parts = [part for part in (job.reason_code, job.reason) if part]
+def describe_failure(job: EditingJob, *, words: bool = True) -> str:
+    """
+    Return a failed job's id, status, code and reason, as far as MPC tells.
+
+    :param words: tell MPC's words beside its code.
+    """
+    parts = [part for part in (job.reason_code, job.reason if words else None) if part]
+    if not parts and not words:
+        return f"{job.job_id} {job.status or 'without a status'}"
     reason = json_safe(" ".join(parts)) if parts else "MPC gives no reason"
     return f"{job.job_id} {job.status or 'without a status'} ({reason[:300]})"
 
@@ -204,21 +211,17 @@ def failed_error(jobs: Mapping[str, EditingJob], job_ids: Sequence[str]) -> MpcE
     if not failed:
         states = [f"{job_id} {jobs[job_id].status or '?' if job_id in jobs else 'unknown'}" for job_id in job_ids]
         return MpcJobNotEndedError(
-            f"Not all clipping tasks have ended: {_some(states)}",
+            f"Not all clipping tasks have ended: {'; '.join(states)}",
             advice="Wait for them: wait=True, or a MpcEditingJobSensor upstream.",
         )
+    told = [describe_failure(job, words=place < _WITH_REASONS) for place, job in enumerate(failed)]
     others = [f"{count} {what}" for count, what in ((succeeded, "succeeded"), (running, "still running")) if count]
     return MpcJobFailedError(
         f"{len(failed)} of {len(job_ids)} clipping task{'s' if len(job_ids) > 1 else ''} failed: "
-        f"{_some([describe_failure(job) for job in failed])}{'; ' if others else ''}{', '.join(others)}",
+        f"{'; '.join(told)}{'; ' if others else ''}{', '.join(others)}",
         job_ids=[job.job_id for job in failed],
         advice="A failed job does not heal: correct its inputs or settings and make a new one.",
     )
-
-
-def _some(texts: Sequence[str]) -> str:
-    more = f" and {len(texts) - _NAMED_AT_MOST} more" if len(texts) > _NAMED_AT_MOST else ""
-    return "; ".join(texts[:_NAMED_AT_MOST]) + more
 
 
 def describe_change(job: EditingJob) -> str:

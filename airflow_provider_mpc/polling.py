@@ -803,6 +803,8 @@ class Poller:
 
 def _blames_an_id(error: MpcError) -> bool:
     """Whether a refusal may be due to one id of the batch: a 400, or a 404 that is not the gateway's."""
+    if error.preliminary:
+        return False
     if isinstance(error, MpcEndpointError):
         return error.status == 404 and not error.error_code
     return isinstance(error, MpcRequestError)

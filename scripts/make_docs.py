@@ -30,10 +30,6 @@ from airflow_provider_mpc.emulator.variants import Variants
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 _PART = re.compile(r"(<!-- made: (?P<name>[\w-]+) -->\n).*?(<!-- /made -->)", re.DOTALL)
 _PARTS: dict[str, Callable[[], str]] = {}
-_WITHOUT_ADVICE: dict[type[errors.MpcError], str] = {
-    errors.MpcConflictError: "See how the job stands: MPC cancels it only while it waits.",
-    errors.MpcRequestError: "MPC's own words in the error's text tell what it does not take.",
-}
 # An error that may be due to a wrong setting is retried too.
 _MOMENTS = {
     errors.Persistence.TRANSIENT: "retried",
@@ -202,7 +198,7 @@ def error_codes() -> str:
     merged: dict[tuple[str, str, str], list[str]] = {}
     for name, answer, asker in _answers():
         error = replies.error_from(answer, Redactor(), doing="query clipping tasks", asker=asker)
-        said = error.advice or _WITHOUT_ADVICE[type(error)]
+        said = error.advice
         # How far the clocks differ depends on the day.
         advice = re.sub(r"is \d+ minutes (behind|ahead of) the cloud's", "differs from the cloud's", said)
         key = (f"`{type(error).__name__}`", "retried" if error.retryable else "final", advice)

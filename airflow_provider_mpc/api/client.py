@@ -22,6 +22,7 @@ from airflow_provider_mpc.api.errors import (
     MpcInputError,
     MpcJobNotFoundError,
     MpcProtocolError,
+    MpcRedirectError,
     MpcRequestError,
     MpcServerError,
     MpcSubmitUnknownError,
@@ -30,9 +31,9 @@ from airflow_provider_mpc.api.errors import (
     Persistence,
 )
 from airflow_provider_mpc.api.job_ids import IDS_PER_CALL, normalize_job_id, normalize_job_ids
-from airflow_provider_mpc.api.models import EditingJob, JobState, ObsObject, parse_job_array, parse_object
+from airflow_provider_mpc.api.models import EditingJob, JobState, ObsObject, job_id_in, parse_job_array, parse_object
 from airflow_provider_mpc.api.redaction import Redactor
-from airflow_provider_mpc.api.replies import UNKNOWN_JOB, error_from
+from airflow_provider_mpc.api.replies import UNKNOWN_JOB, error_from, unexpected
 from airflow_provider_mpc.api.transport import Reply, Transport
 
 _PROBE_ID = "0"
@@ -128,7 +129,7 @@ class MpcClient:
 
         :raises MpcError: it could not be found out.
         """
-        with self._project_lock:
+        with self._project_lock, _before_the_request():
             if self._project_id is None:
                 self._project_id = self.authenticator.project_id() or iam.find_project(
                     self.transport, self.target.iam_endpoint, self.target.region or "", self.authenticator
@@ -189,11 +190,11 @@ class MpcClient:
         try:
             told = parse_object(reply.body)
         except MpcProtocolError as error:
-            raise submit_unknown(body, error) from error
-        for name in ("job_id", "task_id"):
-            with contextlib.suppress(MpcInputError):
-                return normalize_job_id(told.get(name))
-        raise submit_unknown(body, MpcProtocolError("MPC accepted the request, but told no job id"))
+            raise submit_unknown(body, unexpected(reply, error)) from error
+        with contextlib.suppress(MpcInputError):
+            return normalize_job_id(job_id_in(told))
+        no_id = MpcProtocolError("MPC accepted the request, but told no job id")
+        raise submit_unknown(body, unexpected(reply, no_id))
 
     def cancel_editing_job(self, job_id: Any) -> None:
         """
@@ -236,11 +237,11 @@ class MpcClient:
         try:
             return parse_job_array(reply.body)
         except MpcProtocolError as error:
-            error.status = reply.status
-            if error.error_code == UNKNOWN_JOB:
-                # Some of MPC's services say so with a 2xx. Of the reply only the code is told: it may echo a secret.
-                raise not_found(job_ids, error) from None
-            raise
+            told = unexpected(reply, error)
+            if told.error_code == UNKNOWN_JOB:
+                # Some of MPC's services say so with a 2xx.
+                raise not_found(job_ids, told) from None
+            raise told from None
 
     def close(self) -> None:
         """Close the connections."""
@@ -261,7 +262,7 @@ class MpcClient:
             half = len(chunk) // 2
             return self._known_among(chunk[:half], refusals) | self._known_among(chunk[half:], refusals)
         except MpcRequestError as error:
-            raise error.about(chunk) from None
+            raise error if error.preliminary else error.about(chunk) from None
         return index_jobs(chunk, jobs)
 
     def _query_with_retries(self, chunk: list[str]) -> list[EditingJob]:
@@ -314,8 +315,7 @@ class MpcClient:
         """Make one authorised call; once more with fresh credentials if they had run out."""
         renewed = False
         while True:
-            with _before_the_request():
-                project = self.project_id
+            project = self.project_id
             url = urlsplit(self.target.endpoint)
             wire_path = f"{url.path.rstrip('/')}/v2/{signing.percent_encode(project)}/editing/jobs{path}"
             request = Request(
@@ -360,7 +360,7 @@ def _before_the_request() -> Iterator[None]:
     try:
         yield
     except MpcError as error:
-        error.maybe_sent = False
+        error.maybe_sent, error.preliminary = False, True
         raise
 
 
@@ -368,6 +368,9 @@ def _may_have_been_acted_on(error: MpcError) -> bool:
     if isinstance(error, MpcServerError) and error.status == 503 and (error.error_code or "").startswith(_GATEWAY_CODE):
         # The gateway says that it handed the request to nobody.
         return False
+    if isinstance(error, MpcRedirectError):
+        # 303 shows the way to what came of the request.
+        return error.maybe_sent and error.status == 303
     return error.maybe_sent and isinstance(error, (MpcTransportError, MpcServerError, MpcProtocolError))
 
 
@@ -409,9 +412,8 @@ def not_found(job_ids: Sequence[str], cause: MpcError | None = None) -> MpcJobNo
 
     :param cause: what MPC said, where it did not just leave them out.
     """
-    named = ", ".join(job_ids[:20]) + (f" and {len(job_ids) - 20} more" if len(job_ids) > 20 else "")
     return MpcJobNotFoundError(
-        f"MPC does not know the clipping task{'s' if len(job_ids) > 1 else ''} {named}",
+        f"MPC does not know the clipping task{'s' if len(job_ids) > 1 else ''} {', '.join(job_ids)}",
         job_ids=job_ids,
         status=cause.status if cause else None,
         error_code=cause.error_code if cause else None,

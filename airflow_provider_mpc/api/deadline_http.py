@@ -82,6 +82,13 @@ class _DeadlineResponse(http.client.HTTPResponse):
         raw = self.fp.detach()
         self.fp = io.BufferedReader(_DeadlineReader(raw, sock))
 
+    def begin(self) -> None:
+        super().begin()
+        # urllib3 would log a header that is none, and all that follow it: an echoed signature, a fresh token.
+        if self.msg.defects or self.msg.get_payload():
+            self.msg.defects.clear()
+            self.msg.set_payload("")
+
 
 class _DeadlineHTTPConnection(HTTPConnection):
     response_class = _DeadlineResponse

@@ -40,6 +40,8 @@ class MpcError(Exception):
     persistence: ClassVar[Persistence] = Persistence.PERMANENT
     maybe_sent: bool = False
     """Whether the request itself (not a log-in before it) may have reached the cloud, and been acted on."""
+    preliminary: bool = False
+    """Whether it was met before the request itself: by a log-in, or the search for the project."""
 
     def __init__(
         self,

@@ -21,8 +21,8 @@ from airflow_provider_mpc.api.errors import (
 )
 from airflow_provider_mpc.api.models import parse_object
 from airflow_provider_mpc.api.redaction import Redactor
-from airflow_provider_mpc.api.replies import IAM, METADATA, error_from
-from airflow_provider_mpc.api.transport import Transport
+from airflow_provider_mpc.api.replies import IAM, METADATA, error_from, unexpected
+from airflow_provider_mpc.api.transport import Reply, Transport
 
 METADATA_ENDPOINT = "http://169.254.169.254"
 _METADATA_TIMEOUT = 3.0
@@ -64,10 +64,10 @@ def log_in(
         redact=redact,
     )
     if not reply.ok:
-        raise _log_in_error(error_from(reply, redact, doing="log in to IAM", service=IAM))
+        raise _log_in_error(reply, error_from(reply, redact, doing="log in to IAM", service=IAM))
     token = reply.headers.get("x-subject-token", "").strip()
     if not token:
-        raise MpcProtocolError("IAM's reply has no token (X-Subject-Token)", status=reply.status)
+        raise unexpected(reply, MpcProtocolError("IAM's reply has no token (X-Subject-Token)"))
     told = parse_object(reply.body).get("token")
     told = told if isinstance(told, dict) else {}
     bound_to = told.get("project")
@@ -76,8 +76,11 @@ def log_in(
     return IamToken(token, bound_id if isinstance(bound_id, str) else None, began_at, ends_at)
 
 
-def _log_in_error(error: MpcError) -> MpcError:
-    if error.status not in (400, 401, 403, 404) or not (error.error_code or error.error_msg):
+def _log_in_error(reply: Reply, error: MpcError) -> MpcError:
+    # IAM says in JSON what it does not know: a project, a domain. A page, or the gateway's code, is not IAM's.
+    from_gateway = (error.error_code or "").startswith("APIGW.")
+    from_iam = bool(error.error_code or error.error_msg) and reply.body.lstrip()[:1] == b"{" and not from_gateway
+    if error.status != 401 and not (from_iam and error.status in (400, 403, 404)):
         return error
     return MpcAuthenticationError(
         "IAM does not accept the user",
@@ -118,7 +121,7 @@ def find_project(transport: Transport, iam_endpoint: str, name: str, authenticat
         renewed = True
     projects = parse_object(reply.body).get("projects")
     if not isinstance(projects, list):
-        raise MpcProtocolError("IAM's reply has no list of projects")
+        raise unexpected(reply, MpcProtocolError("IAM's reply has no list of projects"))
     ids = [
         project["id"]
         for project in projects

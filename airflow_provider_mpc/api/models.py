@@ -58,7 +58,6 @@ STATUS_MEANING: Mapping[str, JobState] = {
 }
 
 _LARGEST_INTEGER = 2**63 - 1
-_CODE = re.compile(r"[A-Z0-9]{2,10}\.[0-9]{1,8}")
 _HALF_CHARACTER = re.compile(r"\\u[dD][89a-fA-F]")
 
 
@@ -234,18 +233,8 @@ class EditingJob:
     @classmethod
     def from_json(cls, raw: Mapping[str, Any]) -> EditingJob | None:
         """Read one entry of ``job_array``; None for one without a usable id."""
-        job_id = raw.get("job_id")
+        job_id = job_id_in(raw)
         if job_id is None:
-            job_id = raw.get("task_id")
-        if isinstance(job_id, float) and job_id.is_integer():
-            job_id = int(job_id)
-        if isinstance(job_id, bool) or not isinstance(job_id, (str, int)):
-            return None
-        try:
-            job_id = str(job_id).strip()
-        except ValueError:
-            return None
-        if not job_id:
             return None
         status = raw.get("status")
         status = status.strip().upper() if isinstance(status, str) else ""
@@ -314,6 +303,23 @@ class EditingJob:
         )
 
 
+def job_id_in(raw: Mapping[str, Any]) -> str | None:
+    """Return the id that a job's object tells, whatever its type and whether ``job_id`` or ``task_id``."""
+    for name in ("job_id", "task_id"):
+        job_id = raw.get(name)
+        if isinstance(job_id, float) and job_id.is_integer():
+            job_id = int(job_id)
+        if isinstance(job_id, bool) or not isinstance(job_id, (str, int)):
+            continue
+        try:
+            text = str(job_id).strip()
+        except ValueError:
+            continue
+        if text:
+            return text
+    return None
+
+
 def parse_job_array(body: bytes) -> list[EditingJob]:
     """
     Read the reply of a query.
@@ -323,10 +329,7 @@ def parse_job_array(body: bytes) -> list[EditingJob]:
     reply = parse_object(body)
     entries = reply.get("job_array")
     if not isinstance(entries, list):
-        code = _first_text(reply, ("error_code",)) or ""
-        raise MpcProtocolError(
-            "MPC's reply has no list of jobs (job_array)", error_code=code if _CODE.fullmatch(code) else None
-        )
+        raise MpcProtocolError("MPC's reply has no list of jobs (job_array)")
     jobs = (EditingJob.from_json(entry) for entry in entries if isinstance(entry, dict))
     return [job for job in jobs if job is not None]
 

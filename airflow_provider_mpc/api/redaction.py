@@ -8,6 +8,8 @@ from collections.abc import Iterable
 from functools import cached_property
 
 MASK = "***"
+MESSAGE_LENGTH = 1000
+"""The most characters of others' words that an error repeats."""
 
 _SECRET_NAMES = (
     r"x[-_](?:auth|subject|security|metadata)[-_]token|security[-_]?token"
@@ -61,6 +63,12 @@ class Redactor:
             if len(secret) > _HEAD:
                 texts.append(_any_spelling(secret[:_HEAD]) + r"[^\s|\"'<>,;]*")
         return [re.compile(text) for text in texts]
+
+
+def told(text: str | None, redact: Redactor, longest: int = MESSAGE_LENGTH) -> str | None:
+    """Return a text of others as one line without secrets, short enough for a log, and fit for UTF-8."""
+    line = re.sub(r"[\s\x00-\x1f\x7f]+", " ", redact(text or "").encode("utf-8", "replace").decode()).strip()
+    return line[:longest] or None
 
 
 def _any_spelling(secret: str) -> str:

@@ -24,12 +24,13 @@ from airflow_provider_mpc.api.errors import (
     MpcJobNotFoundError,
     MpcKeyLockedError,
     MpcPermissionError,
+    MpcProtocolError,
     MpcRedirectError,
     MpcRequestError,
     MpcServerError,
     MpcThrottledError,
 )
-from airflow_provider_mpc.api.redaction import Redactor
+from airflow_provider_mpc.api.redaction import Redactor, told
 from airflow_provider_mpc.api.transport import Reply
 
 if TYPE_CHECKING:
@@ -40,7 +41,6 @@ IAM = "IAM"
 METADATA = "The metadata service"
 
 _RAW_LENGTH = 200
-_MESSAGE_LENGTH = 1000
 _LARGEST_BODY = 65536
 _TRANSIENT_STATUSES = frozenset({408, 425, 500, 502, 503, 504})
 _LARGEST_SKEW = 15 * 60
@@ -93,10 +93,19 @@ _ADVICE_BY_CODE: Mapping[str, str] = {
     UNKNOWN_JOB: "Check the job id, and that the connection's region and project are those the job was made in.",
 }
 
-_PERMISSION_ADVICE = (
-    "Grant the IAM user or agency the permission mpc:editingTask:view (mpc:editingTask:create and "
-    "mpc:editingTask:delete to make and cancel jobs), or a system role of MPC."
-)
+_AGENCY_ADVICE = "Bind an agency with cloud-service delegation to this ECS server."
+_PERMISSION_ADVICE = {
+    MPC: (
+        "Grant the IAM user or agency the permission mpc:editingTask:view (mpc:editingTask:create and "
+        "mpc:editingTask:delete to make and cancel jobs), or a system role of MPC."
+    ),
+    IAM: (
+        "Check that the IAM user has programmatic access and may see the project, and that the connection's IAM "
+        "endpoint is right."
+    ),
+    METADATA: _AGENCY_ADVICE,
+}
+_REFUSED_ADVICE = {METADATA: _AGENCY_ADVICE}
 _ENDPOINT_ADVICE = {
     MPC: "Check the connection's Region and Endpoint: nothing at that address serves MPC's v2 API.",
     IAM: "Check the connection's IAM endpoint and Region: nothing at that address serves IAM's v3 API.",
@@ -109,8 +118,12 @@ _THROTTLED_ADVICE = {
         "poke_interval. Where several Airflows or tools share the account, lower [mpc] calls_per_minute."
     ),
     IAM: "This passes; tokens are kept and renewed, so that a process logs in seldom.",
+    METADATA: "This passes; keys are kept and renewed, so that a process asks for them seldom.",
 }
 
+_CONFLICT_ADVICE = "See how the job stands: MPC cancels it only while it waits."
+_OWN_WORDS_ADVICE = "Its own words in this text tell what it does not take."
+_SUPPORT_ADVICE = "If it stays so, give the request id to Huawei Cloud's support."
 _PROXY_ADVICE = "A proxy on the way asks for a login; put one into its address in the environment (HTTPS_PROXY)."
 
 
@@ -131,16 +144,16 @@ def error_from(
         "status": reply.status,
         "error_code": code,
         "error_msg": message,
-        "request_id": _told(reply.headers.get("x-request-id", ""), redact) or body_request_id,
+        "request_id": told(reply.headers.get("x-request-id", ""), redact) or body_request_id,
     }
     kind = _class_of(reply.status, code, message)
     if kind is MpcAuthenticationError:
-        return _authentication_error(reply, code, message, facts, doing, asker)
+        return _authentication_error(reply, code, message, facts, doing, service, asker)
     if kind is MpcThrottledError:
         return MpcThrottledError(
             f"Too many calls: {_THROTTLED_WHAT.get(service, f'{service} refuses more for now')}, could not {doing}",
             retry_after=retry_after(reply.headers),
-            advice=_THROTTLED_ADVICE.get(service, ""),
+            advice=_THROTTLED_ADVICE[service],
             **facts,
         )
     if kind is MpcServerError:
@@ -151,7 +164,7 @@ def error_from(
             **facts,
         )
     if kind is MpcRedirectError:
-        where = _told(reply.headers.get("location", ""), redact, _RAW_LENGTH) or "elsewhere"
+        where = told(reply.headers.get("location", ""), redact, _RAW_LENGTH) or "elsewhere"
         return MpcRedirectError(
             f"The address redirects to {where}, could not {doing}",
             advice=_ENDPOINT_ADVICE[service],
@@ -159,16 +172,43 @@ def error_from(
         )
     advice = _ADVICE_BY_CODE.get(code or "")
     if advice is None and kind is MpcPermissionError:
-        advice = _PERMISSION_ADVICE
+        advice = _PERMISSION_ADVICE[service]
     if advice is None and kind is MpcEndpointError:
         advice = _PROXY_ADVICE if reply.status == 407 else _ENDPOINT_ADVICE[service]
+    if advice is None and kind is MpcConflictError:
+        advice = _CONFLICT_ADVICE
+    if advice is None:
+        advice = _OWN_WORDS_ADVICE if message else _SUPPORT_ADVICE
     what = {
         MpcPermissionError: f"Huawei Cloud does not allow these credentials to {doing}",
         MpcEndpointError: f"The address does not offer to {doing}",
         MpcJobNotFoundError: f"MPC does not know the job, could not {doing}",
         MpcConflictError: f"The job's state does not allow to {doing}",
     }.get(kind, f"{service} refuses to {doing}")
-    return kind(what, advice=advice or "", **facts)
+    return kind(what, advice=advice, **facts)
+
+
+def unexpected(reply: Reply, error: MpcProtocolError) -> MpcProtocolError:
+    """
+    Return the error for a 2xx reply that is not what was promised, with what the reply tells of itself.
+
+    :param error: what is wrong with it.
+    """
+    code, message, body_request_id = _read_body(reply.body, reply.redact)
+    return MpcProtocolError(
+        error.what,
+        advice=error.advice or _ADVICE_BY_CODE.get(code or "") or _SUPPORT_ADVICE,
+        status=reply.status,
+        error_code=code,
+        # Without a code the words may be anything: a page, a job.
+        error_msg=message if code else None,
+        request_id=request_id(reply) or body_request_id,
+    )
+
+
+def request_id(reply: Reply) -> str | None:
+    """Return the ``X-Request-Id`` of a reply, which Huawei Cloud's support asks for."""
+    return told(reply.headers.get("x-request-id", ""), reply.redact)
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
@@ -219,6 +259,7 @@ def _authentication_error(
     message: str | None,
     facts: dict[str, Any],
     doing: str,
+    service: str,
     asker: Authenticator | None,
 ) -> MpcError:
     text = (message or "").lower()
@@ -233,7 +274,7 @@ def _authentication_error(
         what = f"The Project ID does not belong to these credentials, could not {doing}"
     advice = _ADVICE_BY_CODE.get(code or "")
     if advice is None:
-        advice = asker.refused_advice if asker else ""
+        advice = asker.refused_advice if asker else _REFUSED_ADVICE.get(service, "")
         skew = _skew(reply.headers)
         if (asker is None or asker.signs) and abs(skew) > _LARGEST_SKEW:
             minutes = round(abs(skew) / 60)
@@ -255,7 +296,8 @@ def _skew(headers: Mapping[str, str]) -> float:
 def _read_body(body: bytes, redact: Redactor) -> tuple[str | None, str | None, str | None]:
     """Return code, message and request id of an error body of any shape, without secrets."""
     try:
-        parsed = json.loads(body)
+        # Whatever the coding of the words: the code is in ASCII.
+        parsed = json.loads(body.decode("utf-8-sig", "replace"))
     except (ValueError, RecursionError):
         parsed = None
     levels = [parsed] if isinstance(parsed, dict) else []
@@ -265,10 +307,10 @@ def _read_body(body: bytes, redact: Redactor) -> tuple[str | None, str | None, s
         message = _text(level, "error_msg", "errorMsg", "message")
         if code or message:
             request_id = _text(level, "request_id") or _text(levels[0], "request_id")
-            return _told(code, redact), _told(message, redact), _told(request_id, redact)
+            return told(code, redact), told(message, redact), told(request_id, redact)
     # Secrets go first: what is cut or stripped before would no longer be known for one.
     raw = re.sub(r"<[^>]*>", " ", redact(body[:_LARGEST_BODY].decode("utf-8", "replace")))
-    return None, _told(raw, redact, _RAW_LENGTH), None
+    return None, told(raw, redact, _RAW_LENGTH), None
 
 
 def _text(level: Mapping[str, Any], *names: str) -> str | None:
@@ -279,9 +321,3 @@ def _text(level: Mapping[str, Any], *names: str) -> str | None:
             if text:
                 return text
     return None
-
-
-def _told(text: str | None, redact: Redactor, longest: int = _MESSAGE_LENGTH) -> str | None:
-    """Return a text of others as one line without secrets, short enough for a log, and fit for UTF-8."""
-    line = re.sub(r"[\s\x00-\x1f\x7f]+", " ", redact(text or "").encode("utf-8", "replace").decode()).strip()
-    return line[:longest] or None

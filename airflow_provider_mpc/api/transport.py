@@ -20,7 +20,7 @@ from weakref import WeakSet
 
 from airflow_provider_mpc import __version__
 from airflow_provider_mpc.api.errors import MpcConfigurationError, MpcProtocolError, MpcTlsError, MpcTransportError
-from airflow_provider_mpc.api.redaction import Redactor
+from airflow_provider_mpc.api.redaction import Redactor, told
 
 if TYPE_CHECKING:
     import requests
@@ -38,11 +38,13 @@ class Reply:
     An HTTP reply.
 
     :param headers: by lower-case name.
+    :param redact: cuts the request's secrets out of what the reply says.
     """
 
     status: int
     headers: Mapping[str, str] = field(repr=False)
     body: bytes = field(repr=False)
+    redact: Redactor = field(default_factory=Redactor, repr=False, compare=False)
 
     @property
     def ok(self) -> bool:
@@ -114,15 +116,18 @@ class Transport:
                 timeout=Timeout(connect=min(CONNECT_TIMEOUT, limit), read=limit),
             )
             try:
+                reply_headers = {name.lower(): value for name, value in response.headers.items()}
                 content = bytearray()
                 for chunk in response.stream(65536, decode_content=True):
                     content += chunk
                     if len(content) > _LARGEST_REPLY:
                         raise MpcProtocolError(
-                            f"The reply is larger than {_LARGEST_REPLY >> 20} MB", status=response.status
+                            f"The reply is larger than {_LARGEST_REPLY >> 20} MB",
+                            advice="Something between here and MPC (a proxy, a sign-in page) may have answered.",
+                            status=response.status,
+                            request_id=told(reply_headers.get("x-request-id"), redact),
                         )
-                reply_headers = {name.lower(): value for name, value in response.headers.items()}
-                return Reply(response.status, reply_headers, bytes(content))
+                return Reply(response.status, reply_headers, bytes(content), redact)
             finally:
                 response.close()
         except (HTTPError, OSError, ValueError) as error:

@@ -128,11 +128,14 @@ def test_list_of_hundreds_takes_a_call_for_ten(mode: str, emulator: Emulator) ->
     assert len(outcome.log) < 400
 
 
-def test_hundreds_of_failures_are_told_in_few_words(mode: str, emulator: Emulator) -> None:
-    job_ids = [emulator.job(["FAILED"]) for _ in range(100)]
+def test_hundreds_of_failures_are_all_named_but_only_some_with_all_words(mode: str, emulator: Emulator) -> None:
+    job_ids = [emulator.job(["FAILED"], error_code="MPC.10208", description="broken input") for _ in range(100)]
     outcome = TaskLife(lambda: make_sensor(mode, job_ids, {})).run()
     assert outcome.error_name == "MpcJobFailedError"
-    assert len(outcome.text) < 3000
+    failed = int(outcome.text.split(" of 100 ")[0])
+    assert sum(f"{job_id} FAILED (MPC.10208" in outcome.text for job_id in job_ids) == failed > 20
+    assert outcome.text.count("broken input") == 20
+    assert len(outcome.text) < 8000
 
 
 # Serialization

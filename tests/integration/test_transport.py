@@ -57,6 +57,16 @@ def soon():
     assert time.monotonic() - began < LIMIT + GRACE
 
 
+@pytest.mark.parametrize("line", ["this is no header", "X-Odd header: 1", " folded: 1", "=: "])
+def test_a_line_that_is_no_header_brings_nothing_into_the_log(transport, caplog, line):
+    caplog.set_level("DEBUG")
+    with RawServer(saying(reply(headers=f"X-First: 1\r\n{line}\r\nX-Subject-Token: CANARY\r\n"))) as server:
+        answer = send(transport, server.url)
+    assert (answer.status, answer.body) == (200, b"{}")
+    assert "CANARY" not in caplog.text
+    assert "Failed to parse" not in caplog.text
+
+
 @pytest.mark.usefixtures("soon")
 class TestTotalTimeLimit:
     def check(self, transport, server, maybe_sent=True, **options):

@@ -897,6 +897,21 @@ def test_a_failure_ends_a_list_at_once_with_a_last_look_at_the_others() -> None:
     assert taken < 48
 
 
+def test_a_refusal_before_the_query_blames_no_id() -> None:
+    world = World()
+    refusal = MpcRequestError("IAM refuses to find the project", status=400)
+    refusal.preliminary = True
+    world.fault = lambda job_ids: refusal
+
+    async def scenario() -> list[EditingJob | BaseException]:
+        poller = world.poller()
+        return await asyncio.gather(*(poller.wait(job_id, 10.0) for job_id in ids(30)), return_exceptions=True)
+
+    results = run(scenario)
+    assert {str(result) for result in results} == {"IAM refuses to find the project (HTTP 400)"}
+    assert len(world.calls) <= 3, "the batches are not halved"
+
+
 def test_the_deadline_ends_a_wait_with_a_last_look() -> None:
     world = World()
 

@@ -14,7 +14,7 @@ from airflow_provider_mpc.emulator import faults
 from airflow_provider_mpc.emulator.calls import Call
 from airflow_provider_mpc.emulator.misbehaviour import WireResponse
 
-STYLES = ("lines", "gateway", "canonical", "mpc", "keystone", "url", "html", "cut", "headers", "wire")
+STYLES = ("lines", "gateway", "canonical", "mpc", "keystone", "url", "html", "cut", "headers", "no header", "wire")
 
 
 async def echo(call: Call, answer: faults.Answer, *, style: str = "lines", status: int = 401) -> Response:
@@ -42,6 +42,10 @@ async def echo(call: Call, answer: faults.Answer, *, style: str = "lines", statu
     if style == "headers":
         line = quote(said, safe=" :;=/,+-")
         return Response(b"", status, {"X-Request-Id": line, "Location": f"https://elsewhere.example/?{line}"})
+    if style == "no header":
+        # A line that is no header; urllib3 tells it, and all lines that follow, to the log.
+        lines = "\r\n".join(["this is no header", *said.splitlines()])
+        return WireResponse([f"HTTP/1.1 {status} Refused\r\nContent-Length: 0\r\n{lines}\r\n\r\n".encode()])
     if style == "wire":
         return WireResponse([f"HTTP/9 {said}\r\n\r\n".encode()])
     return Response(said, status)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import threading
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -53,7 +54,7 @@ class World:
         answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
         if isinstance(answer, Exception):
             raise answer
-        return answer
+        return replace(answer, redact=redact)
 
     def close(self):
         self.closed = True
@@ -151,7 +152,16 @@ class TestRequests:
 class TestMadeJobs:
     @pytest.mark.parametrize("status", [200, 201, 202])
     @pytest.mark.parametrize(
-        "body", [{"job_id": "7"}, {"job_id": 7}, {"task_id": 7}, {"job_id": None, "task_id": "7"}, {"job_id": " 7 "}]
+        "body",
+        [
+            {"job_id": "7"},
+            {"job_id": 7},
+            {"task_id": 7},
+            {"job_id": None, "task_id": "7"},
+            {"job_id": " 7 "},
+            {"job_id": 7.0},
+            {"job_id": "", "task_id": 7},
+        ],
     )
     def test_the_id_is_found(self, world, status, body):
         world.answers = [Reply(status, {}, json.dumps(body).encode())]
@@ -166,6 +176,17 @@ class TestMadeJobs:
         with pytest.raises(errors.MpcSubmitUnknownError):
             make(world).create_editing_job({})
         assert len(world.sent) == 1
+
+    def test_a_303_shows_the_way_to_what_was_made(self, world):
+        world.answers = [refused(303, location="https://mpc.example.com/made")]
+        with pytest.raises(errors.MpcSubmitUnknownError):
+            make(world).create_editing_job({})
+
+    @pytest.mark.parametrize("status", [301, 302, 307, 308])
+    def test_any_other_redirect_made_nothing(self, world, status):
+        world.answers = [refused(status, location="https://elsewhere.example.com/")]
+        with pytest.raises(errors.MpcRedirectError):
+            make(world).create_editing_job({})
 
     @pytest.mark.parametrize("value", [float("nan"), float("inf"), object(), b"x"])
     def test_what_is_no_json_is_refused_before_anything_is_sent(self, world, value):
@@ -509,6 +530,15 @@ class TestProject:
             client.get_editing_job("1")
         assert "Project ID" in caught.value.advice
 
+    def test_a_fault_while_it_is_looked_up_is_none_of_the_jobs(self, world):
+        world.answers = [refused(400, "IAM.0007")]
+        with pytest.raises(errors.MpcRequestError) as caught:
+            make(world, target=Target(TARGET.endpoint, TARGET.iam_endpoint, "cn-north-4")).get_editing_jobs(
+                ["77", "78"]
+            )
+        assert "77" not in str(caught.value)
+        assert caught.value.preliminary
+
     def test_no_permission_to_list_projects_asks_for_the_id(self, world):
         world.answers = [refused(403)]
         client = make(world, target=Target("https://h", "https://iam", "cn-north-4", None))
@@ -532,6 +562,62 @@ class TestProject:
                 world, target=Target("https://h", "https://iam", "r", None), authenticator=authenticator
             ).project_id
         assert len(world.sent) == 2
+
+
+class TestLogIn:
+    """How IAM's refusals of a user and password are told."""
+
+    def failure(self, world, answer):
+        world.answers = [answer]
+        with pytest.raises(errors.MpcError) as caught:
+            iam.log_in(
+                world,
+                "https://iam.example.com",
+                user="user",
+                password="pw",
+                domain="domain",
+                project_id=None,
+                project_name="cn-north-4",
+            )
+        assert caught.value.advice
+        return caught.value
+
+    @pytest.mark.parametrize(
+        ("status", "body"),
+        [
+            (401, b'{"error": {"code": 401, "message": "The username or password is wrong."}}'),
+            (401, b""),
+            (401, b"<html>log in</html>"),
+            (404, b'{"error": {"code": 404, "message": "Could not find project: cn-north-4."}}'),
+            (400, b'{"error": {"code": 400, "message": "Expecting to find domain"}}'),
+            (403, b'{"error_code": "IAM.0011", "error_msg": "access to auth failed"}'),
+        ],
+    )
+    def test_a_user_that_iam_does_not_take_is_told_so(self, world, status, body):
+        error = self.failure(world, Reply(status, {"x-request-id": "r1"}, body))
+        assert type(error) is errors.MpcAuthenticationError
+        assert (error.status, error.request_id) == (status, "r1")
+        assert "IAM user name, password" in error.advice
+
+    @pytest.mark.parametrize(
+        "body",
+        [b"", b"<html>404 not found</html>", b'{"error_code": "APIGW.0101", "error_msg": "The API does not exist"}'],
+    )
+    def test_a_wrong_address_is_not_told_as_a_wrong_password(self, world, body):
+        error = self.failure(world, Reply(404, {}, body))
+        assert type(error) is errors.MpcEndpointError
+        assert "IAM endpoint" in error.advice
+
+    @pytest.mark.parametrize("body", [b"", b"<html>blocked by the firewall</html>"])
+    def test_nor_is_a_firewalls_refusal(self, world, body):
+        error = self.failure(world, Reply(403, {}, body))
+        assert type(error) is errors.MpcPermissionError
+        assert "programmatic access" in error.advice
+        assert "mpc:editingTask" not in error.advice
+
+    def test_a_reply_without_a_token_keeps_its_request_id(self, world):
+        error = self.failure(world, Reply(201, {"x-request-id": "r1"}, b"{}"))
+        assert (type(error), error.request_id) == (errors.MpcProtocolError, "r1")
 
 
 class TestAgency:
@@ -563,6 +649,13 @@ class TestSecrets:
 
 
 class TestUnknownJobs:
+    def test_all_of_them_are_named(self, world):
+        world.answers = [listed()]
+        asked = [str(number) for number in range(500, 540)]
+        with pytest.raises(errors.MpcJobNotFoundError) as caught:
+            make(world).get_editing_jobs(asked)
+        assert all(job_id in str(caught.value) for job_id in asked)
+
     @pytest.mark.parametrize("status", [200, 400, 403])
     def test_what_mpc_said_of_one_is_told(self, world, status):
         world.answers = [refused(status, "MPC.10211", x_request_id="rid-1")]
@@ -574,12 +667,37 @@ class TestUnknownJobs:
         assert (error.job_ids, error.status, error.error_code) == (["7"], status, "MPC.10211")
         assert len(world.sent) == 1
 
-    def test_nothing_that_a_success_echoes_is_told(self, world):
-        body = {"error_code": "MPC.10211", "error_msg": "no task for CANARYTOKEN"}
-        world.answers = [Reply(200, {}, json.dumps(body).encode())]
-        with pytest.raises(errors.MpcJobNotFoundError) as caught:
-            make(world, authenticator=TokenAuthenticator("CANARYTOKEN")).get_editing_jobs("7")
+    @pytest.mark.parametrize("code", ["MPC.10211", "MPC.10202", "CANARYTOKEN"])
+    def test_no_secret_that_a_success_echoes_is_told(self, world, code):
+        body = {"error_code": code, "error_msg": "no task for CANARYTOKEN"}
+        world.answers = [Reply(200, {"x-request-id": "CANARYTOKEN"}, json.dumps(body).encode())]
+        with pytest.raises(errors.MpcError) as caught:
+            make(world, authenticator=TokenAuthenticator("CANARYTOKEN"), retry=NO_RETRIES).get_editing_jobs("7")
         assert "CANARY" not in f"{caught.value}{vars(caught.value)}"
+
+    @pytest.mark.parametrize(
+        ("body", "code", "message"),
+        [
+            (b'{"error_code": "MPC.10211", "error_msg": "no such task"}', "MPC.10211", "no such task"),
+            (b'{"error_code": "MPC.10202", "error_msg": "wrong"}', "MPC.10202", "wrong"),
+            (b"{}", None, None),
+            (b'{"job_array": null, "user_data": "x"}', None, None),
+            (b"<html>sign in</html>", None, None),
+            (b"[]", None, None),
+            (b"", None, None),
+        ],
+    )
+    @pytest.mark.parametrize("act", ["query", "create"])
+    def test_a_success_that_is_none_keeps_what_it_tells_of_itself(self, world, body, code, message, act):
+        world.answers = [Reply(200, {"x-request-id": "r" * 32}, body)]
+        client = make(world, retry=NO_RETRIES)
+        with pytest.raises(errors.MpcError) as caught:
+            client.get_editing_jobs("7") if act == "query" else client.create_editing_job({"output": {}})
+        error = caught.value
+        assert (error.status, error.error_code, error.error_msg) == (200, code, message)
+        assert error.request_id == "r" * 32
+        assert "HTTP 200" in str(error)
+        assert error.advice
 
     @pytest.mark.parametrize("code", ["MPC.10202", "APIGW.0302", "MPC.10209"])
     def test_any_other_refusal_with_a_success_is_a_fault_of_the_reply(self, world, code):

@@ -42,7 +42,6 @@ class TestAuthMethod:
             ("AK", "SK", {"auth_method": None}, "aksk"),
             ("AK", "SK", {"auth_method": "aksk", "domain_name": "d"}, "aksk"),
             (None, "TOKEN", {"auth_method": "token"}, "token"),
-            ("who", "TOKEN", {"auth_method": "token"}, "token"),
             ("user", "pw", {"auth_method": "password", "domain_name": "d"}, "password"),
             (None, None, {"auth_method": "agency"}, "agency"),
             (None, None, {"auth_method": " AGENCY "}, "agency"),
@@ -66,6 +65,9 @@ class TestAuthMethod:
             ("user", "pw", {"auth_method": "password", "domain_name": "d", "security_token": "T"}, "Security token"),
             (None, None, {"auth_method": "agency", "security_token": "T"}, "Security token"),
             (None, "SK", {"auth_method": "agency"}, "Secret key (SK), password or token"),
+            ("AK", None, {"auth_method": "agency"}, "Access key (AK) or IAM user"),
+            ("AK", "SK", {"auth_method": "token"}, "Access key (AK) or IAM user"),
+            (None, "pw", {"domain_name": "d"}, "Access key (AK) or IAM user"),
             ("AK", "SK", {"auth_method": "basic"}, "Authentication method"),
         ],
     )

@@ -134,16 +134,6 @@ class TestEnvelope:
         with pytest.raises(MpcProtocolError, match="HTML"):
             parse_job_array(b"\n<!DOCTYPE html><html></html>")
 
-    def test_an_error_body_with_status_200_keeps_its_code(self):
-        with pytest.raises(MpcProtocolError) as caught:
-            parse_job_array(b'{"error_code": "MPC.10211", "error_msg": "no such task"}')
-        assert caught.value.error_code == "MPC.10211"
-
-    def test_what_is_no_code_is_not_shown_as_one(self):
-        with pytest.raises(MpcProtocolError) as caught:
-            parse_job_array(b'{"error_code": "SKsecret"}')
-        assert caught.value.error_code is None
-
     def test_a_byte_order_mark_does_no_harm(self):
         assert parse_job_array(b"\xef\xbb\xbf" + body_of({"job_id": 1}))[0].job_id == "1"
 

@@ -21,7 +21,7 @@ from airflow_provider_mpc.api.auth import (
 )
 from airflow_provider_mpc.api.errors import MpcError
 from airflow_provider_mpc.api.redaction import Redactor
-from airflow_provider_mpc.api.replies import IAM, METADATA, error_from, retry_after
+from airflow_provider_mpc.api.replies import IAM, METADATA, MPC, error_from, retry_after
 from airflow_provider_mpc.api.transport import Reply
 
 SECRET = "SKverySecretIndeed00000000000000000000"
@@ -293,11 +293,36 @@ class TestOtherServices:
         assert words in error.advice
         assert "MPC" not in error.advice
 
+    @pytest.mark.parametrize("status", [401, 403])
+    def test_a_metadata_service_that_refuses_asks_for_an_agency(self, status):
+        error = error_from(Reply(status, {}, b""), Redactor(), doing="get keys", service=METADATA)
+        assert "Bind an agency" in error.advice
+        assert "mpc:editingTask" not in str(error)
+
     def test_a_throttled_log_in_does_not_blame_mpc(self):
         error = error_from(Reply(429, {"retry-after": "5"}, b""), Redactor(), doing="log in to IAM", service=IAM)
         assert (type(error), error.retry_after) == (errors.MpcThrottledError, 5.0)
         assert "100 a minute" not in str(error)
         assert "poke_interval" not in str(error)
+
+
+class TestAdvice:
+    @pytest.mark.parametrize("status", [300, 302, 400, 403, 404, 405, 407, 408, 409, 410, 413, 418, 422, 429, 500, 503])
+    @pytest.mark.parametrize("body", [b"", b"<html>", b'{"error_code": "MPC.10999", "error_msg": "words"}'])
+    @pytest.mark.parametrize("service", [MPC, IAM, METADATA])
+    def test_each_refusal_says_what_to_do(self, status, body, service):
+        assert error_from(Reply(status, {}, body), Redactor(), doing="do it", service=service).advice
+
+    def test_a_conflict_says_when_mpc_cancels(self):
+        assert "only while it waits" in error_of(400, b'{"error_code": "MPC.10212"}').advice
+
+    def test_words_that_are_none_are_not_referred_to(self):
+        assert "own words" in error_of(400, b'{"error_msg": "x is missing"}').advice
+        assert "support" in error_of(400, b"").advice
+
+    def test_words_in_another_coding_do_not_hide_the_code(self):
+        body = '{"error_code": "MPC.10211", "error_msg": "任务不存在"}'.encode("gbk")
+        assert type(error_of(400, body)) is errors.MpcJobNotFoundError
 
 
 class TestRetryAfter:
