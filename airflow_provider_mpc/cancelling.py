@@ -29,34 +29,40 @@ def cancel_if_waiting(hook: MpcHook, job_id: str, log: Any, *, patience: float =
     Cancel a job that MPC has not begun; leave any other, with a note. Never raises: it runs while a task ends.
 
     :param hook: does not repeat its calls by itself.
-    :param patience: seconds in which it is tried again after what may pass.
+    :param patience: seconds in which it is tried again after what may pass; calls that are under way then end first.
     :returns: whether the job was cancelled.
     """
     until = time.monotonic() + patience
     pause = 1.0
+    asked = False
     while True:
         try:
-            return _cancelled(hook, job_id, log)
+            jobs = hook.get_editing_jobs(job_id, missing_ok=True)
+            if not jobs or jobs[0].state.ended:
+                # Where the reply to the cancellation was lost, this is how it shows.
+                cancelled = asked and (not jobs or jobs[0].status.startswith("CANCEL"))
+                return _told_of(job_id, log) if cancelled else False
+            if jobs[0].status not in _CANCELLABLE:
+                status = jobs[0].status
+                log.warning("Clipping task %s is %s: MPC cannot cancel it any more, so it goes on.", job_id, status)
+                return False
+            asked = True
+            hook.cancel_editing_job(job_id)
+            return _told_of(job_id, log)
         except MpcConflictError:
             log.warning("Clipping task %s began a moment ago: MPC cannot cancel it any more, so it goes on.", job_id)
             return False
         except Exception as error:
+            wait = max(pause, getattr(error, "retry_after", None) or 0.0)
             passes = isinstance(error, MpcError) and error.retryable
-            if not passes or time.monotonic() + pause > until:
+            if not passes or time.monotonic() + wait > until:
                 log.warning("Clipping task %s could not be cancelled and may go on: %s", job_id, error)
                 return False
-        time.sleep(pause)
+        time.sleep(wait)
         pause = min(_LONGEST_PAUSE, pause * 2)
 
 
-def _cancelled(hook: MpcHook, job_id: str, log: Any) -> bool:
-    jobs = hook.get_editing_jobs(job_id, missing_ok=True)
-    if not jobs or jobs[0].state.ended:
-        return False
-    if jobs[0].status not in _CANCELLABLE:
-        log.warning("Clipping task %s is %s: MPC cannot cancel it any more, so it goes on.", job_id, jobs[0].status)
-        return False
-    hook.cancel_editing_job(job_id)
+def _told_of(job_id: str, log: Any) -> bool:
     log.info("Clipping task %s was cancelled.", job_id)
     return True
 

@@ -641,7 +641,7 @@ class Poller:
 
     def _failed(self, error: MpcError, batch: list[_Watched]) -> None:
         now = self._loop.time()
-        if isinstance(error, MpcThrottledError):
+        if isinstance(error, MpcThrottledError) and not error.preliminary:
             self._good()
             for watched in batch:
                 watched.failing_since = None
@@ -670,7 +670,7 @@ class Poller:
         pause = random.uniform(0.75, 1.25) * min(_LONGEST_HOLD, 2.0 ** min(self._failures, 10))  # noqa: S311
         if isinstance(error, MpcKeyLockedError):
             pause = error.retry_after
-        elif isinstance(error, MpcServerError) and error.retry_after:
+        elif isinstance(error, (MpcServerError, MpcThrottledError)) and error.retry_after:
             pause = max(pause, min(error.retry_after, 600.0))
         for watched in batch:
             if watched.failing_since is None:

@@ -105,7 +105,7 @@ class DirectWait:
             if persistence is Persistence.PERMANENT or (persistence is Persistence.SUSPECT and not self._ever_good):
                 raise
             now = time.monotonic()
-            if self._failing_since is None or isinstance(error, MpcThrottledError):
+            if self._failing_since is None or (isinstance(error, MpcThrottledError) and not error.preliminary):
                 self._failing_since = now
             lasted = now - self._failing_since
             if lasted > self._outage_tolerance:
@@ -185,11 +185,11 @@ class AwaitsEditingJobs:
 
         return normalize_job_ids(self.job_id)
 
-    def _hook_without_retries(self) -> MpcHook:
-        from airflow_provider_mpc.api.client import NO_RETRIES
+    def _hook_without_retries(self, *, in_a_hurry: bool = False) -> MpcHook:
+        from airflow_provider_mpc.api.client import IN_A_HURRY, NO_RETRIES
         from airflow_provider_mpc.hooks.mpc import MpcHook
 
-        return MpcHook(self.mpc_conn_id, retry=NO_RETRIES)
+        return MpcHook(self.mpc_conn_id, retry=IN_A_HURRY if in_a_hurry else NO_RETRIES)
 
     def _hook(self) -> MpcHook:
         from airflow_provider_mpc.hooks.mpc import MpcHook

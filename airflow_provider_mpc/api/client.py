@@ -37,8 +37,6 @@ from airflow_provider_mpc.api.replies import UNKNOWN_JOB, error_from, unexpected
 from airflow_provider_mpc.api.transport import Reply, Transport
 
 _PROBE_ID = "0"
-_PATIENCE = 70.0
-"""Seconds that a call without repetition waits for its turn: more than the budget of a minute takes to come back."""
 _PROVES_ACCESS = frozenset({"MPC.10202", UNKNOWN_JOB})
 """Codes of MPC itself: whoever gets one has passed the gateway with good credentials."""
 _GATEWAY_CODE = "APIGW."
@@ -52,7 +50,7 @@ class RetryPolicy:
     :param attempts: calls in all; 1 means none is repeated.
     :param base: seconds; the n-th pause is drawn from 0 to ``base * 2**n``.
     :param longest_pause: seconds.
-    :param total: seconds after which no further call is begun.
+    :param total: seconds after which no further call is begun, and that a call waits for its turn at most.
     """
 
     attempts: int = 5
@@ -66,7 +64,9 @@ class RetryPolicy:
         return drawn if asked is None else asked + drawn / 4
 
 
-NO_RETRIES = RetryPolicy(attempts=1)
+NO_RETRIES = RetryPolicy(attempts=1, total=70.0)
+"""Waits for its turn longer than the budget of a minute takes to come back."""
+IN_A_HURRY = RetryPolicy(attempts=1, total=2.0)
 
 
 @dataclass(frozen=True)
@@ -291,7 +291,7 @@ class MpcClient:
 
         :raises MpcThrottledError: that would be later than whoever waits for the answer has patience for.
         """
-        patience = self.retry.total if self.retry.attempts > 1 else _PATIENCE
+        patience = self.retry.total
         while (delay := self.budget.try_take()) > 0:
             patience -= delay
             if patience < 0:

@@ -105,7 +105,10 @@ _PERMISSION_ADVICE = {
     ),
     METADATA: _AGENCY_ADVICE,
 }
-_REFUSED_ADVICE = {METADATA: _AGENCY_ADVICE}
+_REFUSED_ADVICE = {
+    IAM: "Check the connection's IAM endpoint and Region: the gateway before IAM refuses the call itself.",
+    METADATA: _AGENCY_ADVICE,
+}
 _ENDPOINT_ADVICE = {
     MPC: "Check the connection's Region and Endpoint: nothing at that address serves MPC's v2 API.",
     IAM: "Check the connection's IAM endpoint and Region: nothing at that address serves IAM's v3 API.",
@@ -122,7 +125,6 @@ _THROTTLED_ADVICE = {
 }
 
 _CONFLICT_ADVICE = "See how the job stands: MPC cancels it only while it waits."
-_OWN_WORDS_ADVICE = "Its own words in this text tell what it does not take."
 _SUPPORT_ADVICE = "If it stays so, give the request id to Huawei Cloud's support."
 _PROXY_ADVICE = "A proxy on the way asks for a login; put one into its address in the environment (HTTPS_PROXY)."
 
@@ -178,7 +180,9 @@ def error_from(
     if advice is None and kind is MpcConflictError:
         advice = _CONFLICT_ADVICE
     if advice is None:
-        advice = _OWN_WORDS_ADVICE if message else _SUPPORT_ADVICE
+        advice = (
+            f"{service}'s own words in the error's text tell what it does not take." if message else _SUPPORT_ADVICE
+        )
     what = {
         MpcPermissionError: f"Huawei Cloud does not allow these credentials to {doing}",
         MpcEndpointError: f"The address does not offer to {doing}",

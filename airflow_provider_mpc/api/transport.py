@@ -121,12 +121,14 @@ class Transport:
                 for chunk in response.stream(65536, decode_content=True):
                     content += chunk
                     if len(content) > _LARGEST_REPLY:
-                        raise MpcProtocolError(
+                        too_large = MpcProtocolError(
                             f"The reply is larger than {_LARGEST_REPLY >> 20} MB",
                             advice="Something between here and MPC (a proxy, a sign-in page) may have answered.",
                             status=response.status,
                             request_id=told(reply_headers.get("x-request-id"), redact),
                         )
+                        too_large.maybe_sent = True
+                        raise too_large
                 return Reply(response.status, reply_headers, bytes(content), redact)
             finally:
                 response.close()

@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +35,7 @@ from airflow_provider_mpc.waiting import (
 
 if TYPE_CHECKING:
     from airflow_provider_mpc.api.job_ids import JobIds
+    from airflow_provider_mpc.hooks.mpc import MpcHook
 
 
 class _WaitingOperator(AwaitsEditingJobs, BaseOperator):
@@ -71,13 +73,18 @@ class _WaitingOperator(AwaitsEditingJobs, BaseOperator):
             logger=self.log,
         )
         deadline = self._deadline(context)
-        while not direct.look():
-            left = deadline - time.time()
-            if left <= 0:
-                states = {job_id: job.status for job_id, job in direct.jobs.items()}
-                self._raise_timeout(job_ids, states, execution=False)
-            time.sleep(min(max(self.poke_interval, 0.1), left))
+        with self._cancelling_on_kill(job_ids):
+            while not direct.look():
+                left = deadline - time.time()
+                if left <= 0:
+                    states = {job_id: job.status for job_id, job in direct.jobs.items()}
+                    self._raise_timeout(job_ids, states, execution=False)
+                time.sleep(min(max(self.poke_interval, 0.1), left))
         return self._finish(context, direct.jobs, job_ids, single)
+
+    def _cancelling_on_kill(self, job_ids: list[str]) -> AbstractContextManager[None]:
+        """Return what is in force while the task waits on its worker."""
+        return nullcontext()
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Any) -> Any:
         """Go on after the triggerer's wait."""
@@ -248,36 +255,31 @@ class MpcCreateEditingJobOperator(_WaitingOperator):
         self.user_data = user_data
         self.cancel_on_kill = cancel_on_kill
         self.require_output = require_output
-        self._waits_for: tuple[Any, str] | None = None
         self._killed = False
+        self._made_by: MpcHook | None = None
+        self._waits_for: tuple[MpcHook, str] | None = None
         self._request(location=None, rendered=False)
 
     @raises_airflow_errors
     def execute(self, context: Any) -> Any:
         """Make the job, or take up the one that an earlier try has made; see the class."""
-        self._waits_for, self._killed = None, False
+        self._killed, self._made_by = False, None
         store = TaskStore(context)
         job_id = self._taken_up(store) or self._submitted(context, store)
-        self._waits_for = (context, job_id)
-        if self._killed:
-            self.on_kill()
-            raise AirflowException(f"The task was killed while it made clipping task {job_id}.")
         context["ti"].xcom_push(key=XCOM_JOB_ID, value=job_id)
-        result = self._awaited(context, job_id) if self.wait else job_id
-        self._waits_for = None
-        return result
-
-    def _awaited(self, context: Any, job_id: str) -> Any:
+        if not self.wait:
+            self._end_if_killed(context, job_id)
+            return job_id
         if self.deferrable and self.cancel_on_kill and not _triggers_hear_kills():
             self.log.info("This Airflow tells no trigger of a kill: a task killed while deferred leaves its job.")
         try:
             return self._await_jobs(context, [job_id], True)
         except TaskDeferred:
-            # The wait goes on in the triggerer, whatever happens to this worker; a kill is the trigger's from now on.
-            self._waits_for = None
+            # From now on a kill is the trigger's, whatever happens to this worker.
+            self._end_if_killed(context, job_id)
             raise
-        except AirflowSensorTimeout:
-            self._cancel(context, job_id)
+        except (AirflowSensorTimeout, AirflowTaskTimeout):
+            self._cancel_after_timeout(context, job_id)
             raise
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Any) -> Any:
@@ -290,19 +292,42 @@ class MpcCreateEditingJobOperator(_WaitingOperator):
             return super().resume_execution(next_method, next_kwargs, context)
         except (AirflowSensorTimeout, AirflowTaskTimeout):
             if job_id:
-                self._cancel(context, str(job_id))
+                self._cancel_after_timeout(context, str(job_id))
             raise
 
     def on_kill(self) -> None:
         """
-        Cancel a job that MPC has not begun, when the task is killed on a worker; at once, since Airflow gives it 5 s.
+        Cancel a job that MPC has not begun, when the task is killed on a worker; Airflow gives that 5 s.
 
-        One that is just being made is cancelled as soon as its id is known.
+        This runs in a signal's handler, at any point of the task: also within a call to Airflow, which takes no other
+        meanwhile. So it only takes note, but for the wait itself, where it needs no more than MPC.
         """
-        if self._waits_for is None:
-            self._killed = True
-        else:
-            self._cancel(*self._waits_for, in_a_hurry=True)
+        if not self.cancel_on_kill:
+            return
+        self._killed = True
+        if self._waits_for is not None:
+            from airflow_provider_mpc.cancelling import cancel_if_waiting
+
+            cancel_if_waiting(*self._waits_for, self.log)
+
+    @contextmanager
+    def _cancelling_on_kill(self, job_ids: list[str]) -> Iterator[None]:
+        hook = self._hook_without_retries(in_a_hurry=True)
+        if self._made_by is not None:
+            # Read when the job was made: to read it now might be a call to Airflow within another.
+            hook.settings = self._made_by.settings
+        self._waits_for = (hook, job_ids[0])
+        try:
+            if self._killed:
+                self.on_kill()
+            yield
+        finally:
+            self._waits_for = None
+
+    def _end_if_killed(self, context: Any, job_id: str) -> None:
+        """Cancel the job after a kill that came while it was made."""
+        if self._killed and self._cancel(context, job_id, in_a_hurry=True):
+            raise AirflowException(f"The task was killed while it made clipping task {job_id}, which was cancelled.")
 
     @raises_airflow_errors
     def _finish(self, context: Any, jobs: Any, job_ids: Any, single: bool) -> Any:
@@ -341,7 +366,8 @@ class MpcCreateEditingJobOperator(_WaitingOperator):
         if not job_id:
             return None
         job_id = str(job_id)
-        found = self._hook().get_editing_jobs(job_id, missing_ok=True)
+        self._made_by = hook = self._hook()
+        found = hook.get_editing_jobs(job_id, missing_ok=True)
         if found and found[0].state is JobState.FAILED:
             store.delete(_STORED_JOB)
             self.log.info("Clipping task %s of an earlier try has failed; making a new one.", job_id)
@@ -354,12 +380,14 @@ class MpcCreateEditingJobOperator(_WaitingOperator):
         if self.wait and time.time() >= self._deadline(context):
             # A retry that comes too late to wait would only leave a job behind.
             raise AirflowSensorTimeout(f"The timeout of {self.timeout:g} s passed before a new clip could be made")
-        hook = self._hook()
+        self._made_by = hook = self._hook()
         body = self._request(location=hook.settings.region)
         ti = context["ti"]
         mapped = f"[{ti.map_index}]" if ti.map_index >= 0 else ""
         mark = f"airflow:{ti.dag_id}/{ti.run_id}/{ti.task_id}{mapped}"
         body["user_data"] = f"{body['user_data']} {mark}" if body.get("user_data") else mark
+        if self._killed:
+            raise AirflowException("The task was killed before its clip was made.")
         job_id = hook.create_editing_job(**{"editing_type": None, **body})
         try:
             store.set(_STORED_JOB, job_id)
@@ -369,14 +397,23 @@ class MpcCreateEditingJobOperator(_WaitingOperator):
         self.log.info("Made clipping task %s.", job_id)
         return job_id
 
-    def _cancel(self, context: Any, job_id: str, *, in_a_hurry: bool = False) -> None:
+    def _cancel(self, context: Any, job_id: str, *, in_a_hurry: bool = False) -> bool:
         if not self.cancel_on_kill:
-            return
+            return False
         from airflow_provider_mpc.cancelling import PATIENCE, cancel_if_waiting
 
-        patience = 0.0 if in_a_hurry else PATIENCE
-        if cancel_if_waiting(self._hook_without_retries(), job_id, self.log, patience=patience):
+        hook = self._hook_without_retries(in_a_hurry=in_a_hurry)
+        cancelled = cancel_if_waiting(hook, job_id, self.log, patience=0.0 if in_a_hurry else PATIENCE)
+        if cancelled:
             TaskStore(context).delete(_STORED_JOB)
+        return cancelled
+
+    def _cancel_after_timeout(self, context: Any, job_id: str) -> None:
+        """Cancel the job, and let nothing take the place of the timeout as what the task ends with."""
+        try:
+            self._cancel(context, job_id)
+        except (Exception, AirflowTaskTimeout) as error:
+            self.log.warning("Clipping task %s was perhaps not cancelled and may go on: %r", job_id, error)
 
 
 class MpcCancelEditingJobOperator(BaseOperator):

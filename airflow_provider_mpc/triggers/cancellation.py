@@ -32,15 +32,14 @@ async def keep_reason(work: Coroutine[Any, Any, T]) -> T:
     return await asyncio.shield(begin(work))
 
 
-async def bring_to_end(task: asyncio.Task[T], *, patience: float) -> T:
+async def bring_to_end(task: asyncio.Task[T], *, until: float) -> T:
     """
     Await a task although this is cancelled, even repeatedly.
 
     :param task: what :func:`begin` has returned.
-    :param patience: seconds after which a cancellation counts; the task goes on to its end then, too.
+    :param until: on the loop's clock; then a cancellation counts. The task goes on to its end all the same.
     """
     loop = asyncio.get_running_loop()
-    until = loop.time() + patience
     while True:
         try:
             return await asyncio.shield(task)

@@ -37,8 +37,8 @@ _DEFAULT_POKE_INTERVAL = 30.0
 _SLOW_MACHINE = 5.0
 """Seconds that a worker may need for what comes after the deferral, and the scheduler to hear of its end."""
 _TO_READ_THE_CONNECTION = 15.0
-_ON_KILL_TIMEOUT = 30.0
-"""Seconds that Airflow, too, gives an ``on_kill`` ([triggerer] on_kill_timeout)."""
+_LONGEST_KILL = 30.0 + PATIENCE
+"""Seconds that a trigger outlives its kill at most, so that its task's log is open for what becomes of the jobs."""
 _BEFORE_AIRFLOW = 3.0
 """Seconds by which a started trigger ends before an execution_timeout that Airflow enforces itself."""
 
@@ -66,6 +66,7 @@ class MpcEditingJobTrigger(BaseTrigger):
     """
 
     _cancelling: asyncio.Task[None] | None = None
+    _cancelled_until = 0.0
 
     def __init__(
         self,
@@ -147,7 +148,8 @@ class MpcEditingJobTrigger(BaseTrigger):
         """
         if self.cancel_on_kill:
             self._cancelling = begin(self._cancel_jobs())
-            await bring_to_end(self._cancelling, patience=_ON_KILL_TIMEOUT)
+            self._cancelled_until = asyncio.get_running_loop().time() + _LONGEST_KILL
+            await bring_to_end(self._cancelling, until=self._cancelled_until)
 
     async def cleanup(self) -> None:
         """
@@ -156,7 +158,7 @@ class MpcEditingJobTrigger(BaseTrigger):
         The log of the task is closed after this.
         """
         if self._cancelling is not None:
-            await bring_to_end(self._cancelling, patience=_ON_KILL_TIMEOUT)
+            await bring_to_end(self._cancelling, until=self._cancelled_until)
 
     async def _cancel_jobs(self) -> None:
         try:

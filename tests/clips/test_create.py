@@ -7,10 +7,9 @@ import asyncio
 import contextlib
 import json
 import logging
-import re
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -354,86 +353,6 @@ def test_a_retry_after_the_deadline_makes_no_job_that_nobody_waits_for(emulator:
     assert emulator.calls(api="create") == 1
 
 
-def killed_while_waiting(
-    task: MpcCreateEditingJobOperator, attempt: Try, before: Callable[[], None] = lambda: None
-) -> None:
-    """Run a task, and kill it as Airflow does: in a signal's handler, while it waits."""
-
-    def wait(*_: Any) -> None:
-        before()
-        task.on_kill()
-
-    task._await_jobs = wait  # type: ignore[method-assign]
-    task.execute(attempt.context(task))
-
-
-def test_a_kill_cancels_a_job_that_waits(emulator: Emulator) -> None:
-    attempt = Try()
-    task = operator()
-    killed_while_waiting(task, attempt)
-    assert status_of(emulator, attempt.xcom["job_id"]) == "CANCELED"
-    assert not [key for key in attempt.store or {} if "job_id" in key]
-
-
-def test_a_kill_leaves_a_job_that_runs_with_a_note(
-    emulator: Emulator, clock: Clock, capsys: pytest.CaptureFixture[str]
-) -> None:
-    attempt = Try()
-    task = operator()
-    killed_while_waiting(task, attempt, lambda: setattr(clock, "ahead", clock.ahead + 50))
-    assert "cannot cancel it any more" in capsys.readouterr().out
-    assert status_of(emulator, attempt.xcom["job_id"]) == "PROCESSING"
-    assert emulator.calls(api="delete") == 0
-
-
-def test_a_kill_cancels_nothing_when_told_not_to(emulator: Emulator) -> None:
-    attempt = Try()
-    task = operator(cancel_on_kill=False)
-    killed_while_waiting(task, attempt)
-    assert emulator.calls(api="delete") == 0
-
-
-@pytest.mark.parametrize("wait", [True, False])
-def test_a_kill_while_the_job_is_being_made_cancels_it_as_soon_as_its_id_is_known(
-    emulator: Emulator, monkeypatch: pytest.MonkeyPatch, wait: bool
-) -> None:
-    attempt = Try()
-    task = operator(wait=wait)
-    make = MpcHook.create_editing_job
-
-    def killed_meanwhile(hook: MpcHook, **request: Any) -> str:
-        task.on_kill()
-        return make(hook, **request)
-
-    monkeypatch.setattr(MpcHook, "create_editing_job", killed_meanwhile)
-    with pytest.raises(AirflowException, match="killed while it made clipping task") as raised:
-        task.execute(attempt.context(task))
-    assert emulator.calls(api="create") == 1
-    job_id = re.findall(r"clipping task (\d+)", str(raised.value))[0]
-    assert status_of(emulator, job_id) == "CANCELED"
-    assert not [key for key in attempt.store or {} if "job_id" in key]
-
-
-def test_a_kill_in_one_try_cancels_nothing_of_the_next(emulator: Emulator) -> None:
-    task = operator(wait=False)
-    task.on_kill()
-    job_id = task.execute(Try().context(task))
-    assert status_of(emulator, job_id) == "WAITING"
-
-
-@pytest.mark.parametrize("wait", [{"wait": False}, {"deferrable": True}])
-def test_a_worker_that_ends_after_its_task_has_gone_on_elsewhere_cancels_nothing(
-    emulator: Emulator, wait: dict[str, bool]
-) -> None:
-    attempt = Try()
-    task = operator(**wait)
-    with contextlib.suppress(TaskDeferred):
-        task.execute(attempt.context(task))
-    task.on_kill()
-    assert emulator.calls(api="delete") == 0
-    assert status_of(emulator, attempt.xcom["job_id"]) == "WAITING"
-
-
 class HookOfOneJob:
     def __init__(self, status: str, error: Exception | None = None) -> None:
         self.job = EditingJob.from_json({"job_id": "1", "status": status})
@@ -515,6 +434,36 @@ def test_what_does_not_pass_is_tried_once(emulator: Emulator, monkeypatch: pytes
     emulator.fault("respond", match="delete", status=403, times=5)
     assert not cancel_if_waiting(MpcHook(retry=NO_RETRIES), job_id, logging.getLogger(), patience=60)
     assert emulator.calls(api="delete") == 1
+
+
+def test_a_cancellation_whose_reply_was_lost_counts(
+    emulator: Emulator, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(cancelling, "time", FakeTime())
+    caplog.set_level(logging.INFO)
+    job_id = emulator.job(states=["WAITING"])
+    emulator.fault("reset", match="delete", after_work=True)
+    assert cancel_if_waiting(MpcHook(retry=NO_RETRIES), job_id, logging.getLogger("kill"), patience=60)
+    assert emulator.calls(api="delete") == 1
+    assert f"Clipping task {job_id} was cancelled" in caplog.text
+
+
+def test_what_others_have_cancelled_was_not_cancelled_here(emulator: Emulator) -> None:
+    job_id = emulator.job(states=["CANCELED"])
+    assert not cancel_if_waiting(MpcHook(retry=NO_RETRIES), job_id, logging.getLogger(), patience=60)
+
+
+@pytest.mark.parametrize(
+    ("asked", "pauses"), [(20.0, [20.0, 20.0]), (120.0, []), (None, [1.0, 2.0, 4.0, 8.0, 15.0, 15.0])]
+)
+def test_a_wish_of_the_cloud_to_wait_is_obeyed(
+    monkeypatch: pytest.MonkeyPatch, asked: float | None, pauses: list[float]
+) -> None:
+    hook: Any = HookOfOneJob("WAITING", MpcServerError("down", retry_after=asked))
+    time_ = FakeTime()
+    monkeypatch.setattr(cancelling, "time", time_)
+    assert not cancel_if_waiting(hook, "1", logging.getLogger(), patience=59)
+    assert time_.pauses == pauses
 
 
 def test_a_fault_that_lasts_is_not_borne_for_ever(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:

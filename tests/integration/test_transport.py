@@ -57,6 +57,13 @@ def soon():
     assert time.monotonic() - began < LIMIT + GRACE
 
 
+def test_a_reply_too_large_was_an_answer(transport):
+    body = b"x" * (transport_module._LARGEST_REPLY + 1)
+    with RawServer(saying(reply(body))) as server:
+        error = failure(Transport(timeout=20), server.url, MpcProtocolError, method="POST", body=b"{}")
+    assert error.maybe_sent, "a job may have been made"
+
+
 @pytest.mark.parametrize("line", ["this is no header", "X-Odd header: 1", " folded: 1", "=: "])
 def test_a_line_that_is_no_header_brings_nothing_into_the_log(transport, caplog, line):
     caplog.set_level("DEBUG")

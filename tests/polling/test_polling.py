@@ -897,6 +897,24 @@ def test_a_failure_ends_a_list_at_once_with_a_last_look_at_the_others() -> None:
     assert taken < 48
 
 
+def test_a_throttled_log_in_is_a_fault_like_any_other() -> None:
+    world = World()
+    world.calls_per_minute = 100_000
+    throttled = MpcThrottledError("IAM refuses more for now", status=429, retry_after=60.0)
+    throttled.preliminary = True
+    world.fault = lambda job_ids: throttled
+
+    async def scenario() -> float:
+        began = world.now()
+        with pytest.raises(MpcOutageError):
+            await world.poller().wait_all(["j"], 5.0, outage_tolerance=900.0)
+        return world.now() - began
+
+    taken = run(scenario)
+    assert 900 <= taken <= 1100
+    assert len(world.calls) <= 20
+
+
 def test_a_refusal_before_the_query_blames_no_id() -> None:
     world = World()
     refusal = MpcRequestError("IAM refuses to find the project", status=400)

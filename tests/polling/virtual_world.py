@@ -121,7 +121,7 @@ class World:
             return self._reply(job_ids)
         except MpcError as error:
             call.refused = type(error).__name__
-            if isinstance(error, MpcThrottledError) and self.budget:
+            if isinstance(error, MpcThrottledError) and not error.preliminary and self.budget:
                 self.budget.refused(error.retry_after, taken_at=call.at)
             raise
 

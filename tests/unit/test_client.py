@@ -14,7 +14,7 @@ from airflow_provider_mpc.api import client as client_module
 from airflow_provider_mpc.api import errors, iam
 from airflow_provider_mpc.api.auth import Authenticator, Proof, TokenAuthenticator
 from airflow_provider_mpc.api.budget import CallBudget
-from airflow_provider_mpc.api.client import NO_RETRIES, MpcClient, RetryPolicy, Target
+from airflow_provider_mpc.api.client import IN_A_HURRY, NO_RETRIES, MpcClient, RetryPolicy, Target
 from airflow_provider_mpc.api.transport import Reply
 
 TARGET = Target("https://mpc.example.com", "https://iam.example.com", "cn-north-4", "p1")
@@ -365,6 +365,13 @@ class TestBudget:
         client.budget.refused(100.0)
         with pytest.raises(errors.MpcThrottledError):
             client.get_editing_job("1")
+        assert (world.sent, world.sleeps) == ([], [])
+
+    def test_whoever_is_in_a_hurry_does_not_wait_for_a_turn(self, world):
+        client = make(world, retry=IN_A_HURRY)
+        client.budget.refused(30)
+        with pytest.raises(errors.MpcThrottledError):
+            client.get_editing_jobs("1")
         assert (world.sent, world.sleeps) == ([], [])
 
     def test_patience_is_for_all_pauses_together(self, world, monkeypatch):

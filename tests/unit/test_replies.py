@@ -307,11 +307,17 @@ class TestOtherServices:
 
 
 class TestAdvice:
-    @pytest.mark.parametrize("status", [300, 302, 400, 403, 404, 405, 407, 408, 409, 410, 413, 418, 422, 429, 500, 503])
-    @pytest.mark.parametrize("body", [b"", b"<html>", b'{"error_code": "MPC.10999", "error_msg": "words"}'])
+    @pytest.mark.parametrize(
+        "status", [300, 302, 400, 401, 403, 404, 405, 407, 408, 409, 410, 413, 418, 422, 429, 500, 503]
+    )
+    @pytest.mark.parametrize(
+        "body",
+        [b"", b"<html>", b'{"error_code": "MPC.10999", "error_msg": "words"}', b'{"error_code": "APIGW.0301"}'],
+    )
     @pytest.mark.parametrize("service", [MPC, IAM, METADATA])
     def test_each_refusal_says_what_to_do(self, status, body, service):
-        assert error_from(Reply(status, {}, body), Redactor(), doing="do it", service=service).advice
+        asker = TokenAuthenticator("t") if service == MPC else None
+        assert error_from(Reply(status, {}, body), Redactor(), doing="do it", service=service, asker=asker).advice
 
     def test_a_conflict_says_when_mpc_cancels(self):
         assert "only while it waits" in error_of(400, b'{"error_code": "MPC.10212"}').advice
