@@ -47,7 +47,7 @@ def build_request(
     inputs: Any,
     output: Any,
     editing_settings: Any,
-    editing_type: int | None,
+    editing_type: Any,
     metadata: Any,
     user_data: Any,
     location: str | None,
@@ -71,7 +71,7 @@ def build_request(
         "inputs": make.inputs(inputs),
         "output": make.place(output, "output", folder=True),
         "editing_settings": make.settings(editing_settings),
-        "editing_type": _editing_type(editing_type),
+        "editing_type": make.editing_type(editing_type),
         "metadata": make.metadata(metadata),
         "user_data": None if user_data is None else str(user_data),
     }
@@ -112,15 +112,6 @@ def parse_obs_uri(uri: str, name: str) -> tuple[str, str]:
     if match is None or any(part in (".", "..") for part in match["key"].split("/")):
         raise MpcInputError(f"{name} is {uri!r}", advice="Give it as obs://bucket/key.")
     return match["bucket"], match["key"]
-
-
-def _editing_type(value: int | None) -> int | None:
-    if value is not None and value not in _EDITING_TYPES:
-        raise MpcInputError(
-            f"editing_type is {value!r}",
-            advice="Give 1 (cut from several files, join in order) or 0 (MPC's older way).",
-        )
-    return value
 
 
 class _Builder:
@@ -205,6 +196,18 @@ class _Builder:
         if value not in _CHOICES[name]:
             raise MpcInputError(f"editing_settings: {name} is {value!r}, not one of {', '.join(_CHOICES[name])}")
         return value
+
+    def editing_type(self, value: Any) -> int | None:
+        if self._skips(value):
+            return None
+        # A template renders to text.
+        chosen = int(value) if isinstance(value, str) and value.strip().isdecimal() else value
+        if isinstance(chosen, bool) or not isinstance(chosen, int) or chosen not in _EDITING_TYPES:
+            raise MpcInputError(
+                f"editing_type is {value!r}",
+                advice="Give 1 (cut from several files, join in order) or 0 (MPC's older way).",
+            )
+        return chosen
 
     def metadata(self, metadata: Any) -> list[dict[str, Any]] | None:
         if self._skips(metadata):

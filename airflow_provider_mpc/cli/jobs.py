@@ -35,7 +35,7 @@ def jobs(args: Any) -> NoReturn:
 
 def _jobs(args: Any) -> int:
     try:
-        job_ids = normalize_job_ids([one for text in args.job_ids for one in text.split(",") if one])
+        job_ids = normalize_job_ids([one for text in args.job_ids for one in text.removesuffix(",").split(",")])
         if args.watch:
             found = watch(args.conn_id, job_ids, interval=args.interval, stream=sys.stderr)
         else:

@@ -143,6 +143,8 @@ def test_an_unknown_job_is_shown_as_such(run: Run) -> None:
         (["30647", "--conn-id", "nowhere"], "There is no connection 'nowhere'"),
         (["[1]"], "not a list"),
         ([","], "empty"),
+        (["1", ""], "empty"),
+        (["1,,2"], "empty"),
     ],
 )
 def test_what_cannot_be_asked_is_told_in_a_line(run: Run, arguments: list[str], words: str) -> None:

@@ -126,7 +126,17 @@ def test_buckets_lie_in_the_connections_region_unless_they_say(emulator: Emulato
 
 
 def test_all_that_describes_the_clip_is_templated() -> None:
-    described = {"source", "start", "end", "inputs", "editing_settings", "metadata", "user_data", "clip_output"}
+    described = {
+        "source",
+        "start",
+        "end",
+        "inputs",
+        "editing_settings",
+        "editing_type",
+        "metadata",
+        "user_data",
+        "clip_output",
+    }
     assert set(MpcCreateEditingJobOperator.template_fields) == described | {"mpc_conn_id"}
 
 

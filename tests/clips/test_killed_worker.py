@@ -237,11 +237,11 @@ def test_a_kill_in_one_try_cancels_nothing_of_the_next(emulator: Emulator) -> No
     assert status_of(emulator, job_id) == "WAITING"
 
 
-@pytest.mark.parametrize("way", ["only the id", "in the triggerer"], indirect=True)
+@pytest.mark.parametrize("elsewhere", ["only the id", "in the triggerer"])
 def test_a_worker_that_ends_after_its_task_has_gone_on_elsewhere_cancels_nothing(
-    emulator: Emulator, way: dict[str, Any]
+    emulator: Emulator, elsewhere: str
 ) -> None:
-    attempt, task = Try(), operator(**way)
+    attempt, task = Try(), operator(**WAYS[elsewhere])
     with contextlib.suppress(TaskDeferred):
         task.execute(attempt.context(task))
     task.on_kill()

@@ -93,6 +93,7 @@ def test_inputs_may_be_short_or_as_the_api_has_them() -> None:
         ({"source": "obs://b/k", "editing_settings": {"width": -1}}, "pixels"),
         ({"source": "obs://b/k", "editing_settings": {"codec": "H264"}}, "no codec"),
         ({"source": "obs://b/k", "editing_type": 2}, "editing_type is 2"),
+        ({"source": "obs://b/k", "editing_type": True}, "editing_type is True"),
         ({"source": "obs://b/k", "metadata": [{"key": "x"}]}, "name and value"),
     ],
 )
@@ -148,6 +149,29 @@ def test_whole_fields_may_be_templates() -> None:
         output="obs://b/out",
         editing_settings={"width": "{{ params.width }}", "format": "{{ params.format }}"},
     )
+
+
+def test_the_editing_type_may_be_a_template_or_an_upstream_output() -> None:
+    with DAG("types", schedule=None):
+
+        @task
+        def upstream() -> int:
+            return 0
+
+        chosen = upstream()
+        for task_id, value in (("template", "{{ params.type }}"), ("output", chosen)):
+            MpcCreateEditingJobOperator(
+                task_id=task_id, source="obs://b/k", output="obs://b/out", editing_type=value, wait=False
+            )
+        mapped: Any = MpcCreateEditingJobOperator.partial(
+            task_id="mapped", source="obs://b/k", output="obs://b/out", editing_type=chosen
+        ).expand(end=[1])
+    assert mapped.upstream_task_ids == {"upstream"}
+
+
+@pytest.mark.parametrize(("given", "sent"), [("0", 0), ("1", 1), (0, 0), (1, 1)])
+def test_the_editing_type_is_sent_as_a_number(given: Any, sent: int) -> None:
+    assert request(source="obs://b/k", editing_type=given)["editing_type"] == sent
 
 
 def test_a_size_may_be_the_text_that_a_template_renders_to() -> None:
