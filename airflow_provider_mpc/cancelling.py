@@ -38,17 +38,18 @@ def cancel_if_waiting(hook: MpcHook, job_id: str, log: Any, *, patience: float =
     while True:
         try:
             jobs = hook.get_editing_jobs(job_id, missing_ok=True)
-            if not jobs or jobs[0].state.ended:
-                # Where the reply to the cancellation was lost, this is how it shows.
-                cancelled = asked and (not jobs or jobs[0].status.startswith("CANCEL"))
-                return _told_of(job_id, log) if cancelled else False
-            if jobs[0].status not in _CANCELLABLE:
-                status = jobs[0].status
-                log.warning("Clipping task %s is %s: MPC cannot cancel it any more, so it goes on.", job_id, status)
+            status = jobs[0].status if jobs else None
+            if jobs and not jobs[0].state.ended:
+                if status not in _CANCELLABLE:
+                    log.warning("Clipping task %s is %s: MPC cannot cancel it any more, so it goes on.", job_id, status)
+                    return False
+                asked = True
+                hook.cancel_editing_job(job_id)
+            elif not asked or (status is not None and not status.startswith("CANCEL")):
                 return False
-            asked = True
-            hook.cancel_editing_job(job_id)
-            return _told_of(job_id, log)
+            # Else the reply to the cancellation was lost, and this is how it shows.
+            log.info("Clipping task %s was cancelled.", job_id)
+            return True
         except MpcConflictError:
             log.warning("Clipping task %s began a moment ago: MPC cannot cancel it any more, so it goes on.", job_id)
             return False
@@ -60,11 +61,6 @@ def cancel_if_waiting(hook: MpcHook, job_id: str, log: Any, *, patience: float =
                 return False
         time.sleep(wait)
         pause = min(_LONGEST_PAUSE, pause * 2)
-
-
-def _told_of(job_id: str, log: Any) -> bool:
-    log.info("Clipping task %s was cancelled.", job_id)
-    return True
 
 
 def cancel(hook: MpcHook, job_id: str, *, strict: bool) -> str:

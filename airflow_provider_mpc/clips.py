@@ -188,9 +188,8 @@ class _Builder:
 
     def _setting(self, name: str, value: Any) -> Any:
         if name in _SIZES:
-            # A template renders to text.
-            pixels = int(value) if isinstance(value, str) and value.strip().isdecimal() else value
-            if isinstance(pixels, bool) or not isinstance(pixels, int) or pixels < 0:
+            pixels = _whole(value)
+            if pixels is None or pixels < 0:
                 raise MpcInputError(f"editing_settings: {name} is {value!r}, not a number of pixels")
             return pixels
         if value not in _CHOICES[name]:
@@ -200,9 +199,8 @@ class _Builder:
     def editing_type(self, value: Any) -> int | None:
         if self._skips(value):
             return None
-        # A template renders to text.
-        chosen = int(value) if isinstance(value, str) and value.strip().isdecimal() else value
-        if isinstance(chosen, bool) or not isinstance(chosen, int) or chosen not in _EDITING_TYPES:
+        chosen = _whole(value)
+        if chosen not in _EDITING_TYPES:
             raise MpcInputError(
                 f"editing_type is {value!r}",
                 advice="Give 1 (cut from several files, join in order) or 0 (MPC's older way).",
@@ -218,6 +216,12 @@ class _Builder:
         ):
             raise MpcInputError("metadata must be a list of objects with name and value")
         return [dict(one) for one in metadata if not self._skips(one)]
+
+
+def _whole(value: Any) -> int | None:
+    """Return a whole number, also of the text that a template renders to; None for anything else."""
+    number = int(value) if isinstance(value, str) and value.strip().isdecimal() else value
+    return number if isinstance(number, int) and not isinstance(number, bool) else None
 
 
 def _refuse_others(what: str, given: Mapping[str, Any], known: Sequence[str]) -> None:

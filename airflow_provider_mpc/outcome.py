@@ -194,10 +194,8 @@ def describe_failure(job: EditingJob, *, words: bool = True) -> str:
     :param words: tell MPC's words beside its code.
     """
     parts = [part for part in (job.reason_code, job.reason if words else None) if part]
-    if not parts and not words:
-        return f"{job.job_id} {job.status or 'without a status'}"
-    reason = json_safe(" ".join(parts)) if parts else "MPC gives no reason"
-    return f"{job.job_id} {job.status or 'without a status'} ({reason[:300]})"
+    reason = json_safe(" ".join(parts)) or ("MPC gives no reason" if words else "")
+    return f"{job.job_id} {job.status or 'without a status'}" + (f" ({reason[:300]})" if reason else "")
 
 
 def failed_error(jobs: Mapping[str, EditingJob], job_ids: Sequence[str]) -> MpcError:

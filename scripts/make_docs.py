@@ -19,7 +19,6 @@ from typing import Any
 
 from airflow_provider_mpc import configuration, connection, metrics
 from airflow_provider_mpc.api import auth, errors, replies
-from airflow_provider_mpc.api.redaction import Redactor
 from airflow_provider_mpc.api.transport import Reply
 from airflow_provider_mpc.cli.definition import get_mpc_cli_commands
 from airflow_provider_mpc.emulator import __main__ as emulator_command
@@ -197,10 +196,9 @@ def error_codes() -> str:
     """Return what each answer is made of by ``api.replies``, and what it advises."""
     merged: dict[tuple[str, str, str], list[str]] = {}
     for name, answer, asker in _answers():
-        error = replies.error_from(answer, Redactor(), doing="query clipping tasks", asker=asker)
-        said = error.advice
+        error = replies.error_from(answer, doing="query clipping tasks", asker=asker)
         # How far the clocks differ depends on the day.
-        advice = re.sub(r"is \d+ minutes (behind|ahead of) the cloud's", "differs from the cloud's", said)
+        advice = re.sub(r"is \d+ minutes (behind|ahead of) the cloud's", "differs from the cloud's", error.advice)
         key = (f"`{type(error).__name__}`", "retried" if error.retryable else "final", advice)
         merged.setdefault(key, []).append(name)
     rows = [(", ".join(names), *key) for key, names in merged.items()]

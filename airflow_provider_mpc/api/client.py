@@ -67,6 +67,7 @@ class RetryPolicy:
 NO_RETRIES = RetryPolicy(attempts=1, total=70.0)
 """Waits for its turn longer than the budget of a minute takes to come back."""
 IN_A_HURRY = RetryPolicy(attempts=1, total=2.0)
+"""For a signal's handler, which Airflow gives 5 s."""
 
 
 @dataclass(frozen=True)
@@ -129,11 +130,12 @@ class MpcClient:
 
         :raises MpcError: it could not be found out.
         """
-        with self._project_lock, _before_the_request():
+        with self._project_lock:
             if self._project_id is None:
-                self._project_id = self.authenticator.project_id() or iam.find_project(
-                    self.transport, self.target.iam_endpoint, self.target.region or "", self.authenticator
-                )
+                with _before_the_request():
+                    self._project_id = self.authenticator.project_id() or iam.find_project(
+                        self.transport, self.target.iam_endpoint, self.target.region or "", self.authenticator
+                    )
             return self._project_id
 
     def get_editing_jobs(self, job_ids: Any, *, missing_ok: bool = False) -> list[EditingJob]:
@@ -328,19 +330,18 @@ class MpcClient:
             with _before_the_request():
                 proof = self.authenticator.authorize(request)
             began = time.monotonic()
-            redact = Redactor(proof.secrets)
             about_to_send()
             reply = self.transport.send(
                 method,
                 f"{url.scheme}://{url.netloc}{wire_path}{'?' if request.query else ''}{request.query}",
                 headers=proof.headers,
                 body=body,
-                redact=redact,
+                redact=Redactor(proof.secrets),
                 fresh=method == "POST",
             )
             if reply.ok:
                 return reply
-            error = error_from(reply, redact, doing=doing, asker=self.authenticator)
+            error = error_from(reply, doing=doing, asker=self.authenticator)
             error.maybe_sent = True
             if isinstance(error, MpcThrottledError):
                 self.budget.refused(error.retry_after, taken_at=began)

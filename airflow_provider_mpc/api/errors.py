@@ -13,6 +13,8 @@ from collections.abc import Sequence
 from enum import Enum
 from typing import Any, ClassVar, Self
 
+SOMEBODY_ELSE_ADVICE = "Something between here and MPC (a proxy, a sign-in page) may have answered in its place."
+
 
 class Persistence(Enum):
     """How an error behaves when the same call is made again."""

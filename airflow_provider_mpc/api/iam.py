@@ -21,7 +21,7 @@ from airflow_provider_mpc.api.errors import (
 )
 from airflow_provider_mpc.api.models import parse_object
 from airflow_provider_mpc.api.redaction import Redactor
-from airflow_provider_mpc.api.replies import IAM, METADATA, error_from, unexpected
+from airflow_provider_mpc.api.replies import AGENCY_ADVICE, IAM, METADATA, error_from, unexpected
 from airflow_provider_mpc.api.transport import Reply, Transport
 
 METADATA_ENDPOINT = "http://169.254.169.254"
@@ -54,17 +54,16 @@ def log_in(
             "scope": {"project": project},
         }
     }
-    redact = Redactor((password,))
     # Without nocatalog the token lists all services and outgrows the headers that proxies let through.
     reply = transport.send(
         "POST",
         f"{iam_endpoint}/v3/auth/tokens?nocatalog=true",
         headers={"Content-Type": "application/json;charset=utf8"},
         body=json.dumps(body).encode(),
-        redact=redact,
+        redact=Redactor((password,)),
     )
     if not reply.ok:
-        raise _log_in_error(reply, error_from(reply, redact, doing="log in to IAM", service=IAM))
+        raise _log_in_error(reply, error_from(reply, doing="log in to IAM", service=IAM))
     token = reply.headers.get("x-subject-token", "").strip()
     if not token:
         raise unexpected(reply, MpcProtocolError("IAM's reply has no token (X-Subject-Token)"))
@@ -110,11 +109,10 @@ def find_project(transport: Transport, iam_endpoint: str, name: str, authenticat
     renewed = False
     while True:
         proof = authenticator.authorize(request)
-        redact = Redactor(proof.secrets)
-        reply = transport.send("GET", address, headers=proof.headers, redact=redact)
+        reply = transport.send("GET", address, headers=proof.headers, redact=Redactor(proof.secrets))
         if reply.ok:
             break
-        error = error_from(reply, redact, doing=f"find the project of {name}", service=IAM, asker=authenticator)
+        error = error_from(reply, doing=f"find the project of {name}", service=IAM, asker=authenticator)
         curable = isinstance(error, MpcAuthenticationError) and error.renewable and not renewed
         if not curable or not authenticator.renew(proof):
             raise error.with_advice(advice) if error.status == 403 else error
@@ -168,7 +166,7 @@ def agency_keys(transport: Transport, metadata_endpoint: str) -> TemporaryKey:
                 raise MpcProtocolError("The metadata service's reply is no token", status=session.status)
             headers, redact = {"X-Metadata-Token": token}, Redactor((token,))
         elif session.status not in (404, 405, 503):
-            raise error_from(session, redact, doing="open a session with the metadata service", service=METADATA)
+            raise error_from(session, doing="open a session with the metadata service", service=METADATA)
         reply = call("GET", "/openstack/latest/securitykey", headers)
     except MpcTransportError as unreachable:
         raise MpcTransportError(
@@ -176,14 +174,14 @@ def agency_keys(transport: Transport, metadata_endpoint: str) -> TemporaryKey:
             advice="The method 'agency' works on a Huawei Cloud ECS server only; elsewhere choose another one.",
         ) from unreachable
     if not reply.ok:
-        error = error_from(reply, redact, doing="get keys for the agency", service=METADATA)
+        error = error_from(reply, doing="get keys for the agency", service=METADATA)
         if not error.retryable:
             error = MpcAuthenticationError(
                 "The metadata service gives no keys",
                 status=error.status,
                 error_code=error.error_code,
                 error_msg=error.error_msg,
-                advice="Bind an agency with cloud-service delegation to this ECS server.",
+                advice=AGENCY_ADVICE,
             )
         raise error
     credential = parse_object(reply.body).get("credential")

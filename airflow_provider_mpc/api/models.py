@@ -21,7 +21,7 @@ from typing import Annotated, Any
 import pendulum
 from pydantic import BaseModel, BeforeValidator, ConfigDict
 
-from airflow_provider_mpc.api.errors import MpcProtocolError
+from airflow_provider_mpc.api.errors import SOMEBODY_ELSE_ADVICE, MpcProtocolError
 
 
 class JobState(Enum):
@@ -350,7 +350,7 @@ def parse_object(body: bytes) -> dict[str, Any]:
         kind = "an HTML page" if body.lstrip()[:1] == b"<" else "nothing" if not body.strip() else "no JSON"
         raise MpcProtocolError(
             f"The reply is {kind} where a JSON object was expected",
-            advice="Something between here and MPC (a proxy, a sign-in page) may have answered in its place.",
+            advice=SOMEBODY_ELSE_ADVICE,
         ) from None
     if not isinstance(reply, dict):
         raise MpcProtocolError(f"The reply is a JSON {type(reply).__name__} where an object was expected")

@@ -30,7 +30,7 @@ from airflow_provider_mpc.api.errors import (
     MpcServerError,
     MpcThrottledError,
 )
-from airflow_provider_mpc.api.redaction import Redactor, told
+from airflow_provider_mpc.api.redaction import told
 from airflow_provider_mpc.api.transport import Reply
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ _ADVICE_BY_CODE: Mapping[str, str] = {
     UNKNOWN_JOB: "Check the job id, and that the connection's region and project are those the job was made in.",
 }
 
-_AGENCY_ADVICE = "Bind an agency with cloud-service delegation to this ECS server."
+AGENCY_ADVICE = "Bind an agency with cloud-service delegation to this ECS server."
 _PERMISSION_ADVICE = {
     MPC: (
         "Grant the IAM user or agency the permission mpc:editingTask:view (mpc:editingTask:create and "
@@ -103,11 +103,11 @@ _PERMISSION_ADVICE = {
         "Check that the IAM user has programmatic access and may see the project, and that the connection's IAM "
         "endpoint is right."
     ),
-    METADATA: _AGENCY_ADVICE,
+    METADATA: AGENCY_ADVICE,
 }
 _REFUSED_ADVICE = {
     IAM: "Check the connection's IAM endpoint and Region: the gateway before IAM refuses the call itself.",
-    METADATA: _AGENCY_ADVICE,
+    METADATA: AGENCY_ADVICE,
 }
 _ENDPOINT_ADVICE = {
     MPC: "Check the connection's Region and Endpoint: nothing at that address serves MPC's v2 API.",
@@ -129,9 +129,7 @@ _SUPPORT_ADVICE = "If it stays so, give the request id to Huawei Cloud's support
 _PROXY_ADVICE = "A proxy on the way asks for a login; put one into its address in the environment (HTTPS_PROXY)."
 
 
-def error_from(
-    reply: Reply, redact: Redactor, *, doing: str, service: str = MPC, asker: Authenticator | None = None
-) -> MpcError:
+def error_from(reply: Reply, *, doing: str, service: str = MPC, asker: Authenticator | None = None) -> MpcError:
     """
     Return the error for a reply that is not 2xx.
 
@@ -139,14 +137,14 @@ def error_from(
     :param service: who replied: :data:`MPC`, :data:`IAM` or :data:`METADATA`.
     :param asker: who proved the request; knows what to do if the proof was not accepted.
     """
-    code, message, body_request_id = _read_body(reply.body, redact)
+    code, message, body_request_id = _read_body(reply)
     if code == str(reply.status):
         code = None
     facts: dict[str, Any] = {
         "status": reply.status,
         "error_code": code,
         "error_msg": message,
-        "request_id": told(reply.headers.get("x-request-id", ""), redact) or body_request_id,
+        "request_id": reply.request_id or body_request_id,
     }
     kind = _class_of(reply.status, code, message)
     if kind is MpcAuthenticationError:
@@ -166,23 +164,18 @@ def error_from(
             **facts,
         )
     if kind is MpcRedirectError:
-        where = told(reply.headers.get("location", ""), redact, _RAW_LENGTH) or "elsewhere"
+        where = told(reply.headers.get("location"), reply.redact, _RAW_LENGTH) or "elsewhere"
         return MpcRedirectError(
             f"The address redirects to {where}, could not {doing}",
             advice=_ENDPOINT_ADVICE[service],
             **facts,
         )
-    advice = _ADVICE_BY_CODE.get(code or "")
-    if advice is None and kind is MpcPermissionError:
-        advice = _PERMISSION_ADVICE[service]
-    if advice is None and kind is MpcEndpointError:
-        advice = _PROXY_ADVICE if reply.status == 407 else _ENDPOINT_ADVICE[service]
-    if advice is None and kind is MpcConflictError:
-        advice = _CONFLICT_ADVICE
-    if advice is None:
-        advice = (
-            f"{service}'s own words in the error's text tell what it does not take." if message else _SUPPORT_ADVICE
-        )
+    own_words = f"{service}'s own words in the error's text tell what it does not take."
+    advice = _ADVICE_BY_CODE.get(code or "") or {
+        MpcPermissionError: _PERMISSION_ADVICE[service],
+        MpcEndpointError: _PROXY_ADVICE if reply.status == 407 else _ENDPOINT_ADVICE[service],
+        MpcConflictError: _CONFLICT_ADVICE,
+    }.get(kind, own_words if message else _SUPPORT_ADVICE)
     what = {
         MpcPermissionError: f"Huawei Cloud does not allow these credentials to {doing}",
         MpcEndpointError: f"The address does not offer to {doing}",
@@ -198,7 +191,7 @@ def unexpected(reply: Reply, error: MpcProtocolError) -> MpcProtocolError:
 
     :param error: what is wrong with it.
     """
-    code, message, body_request_id = _read_body(reply.body, reply.redact)
+    code, message, body_request_id = _read_body(reply)
     return MpcProtocolError(
         error.what,
         advice=error.advice or _ADVICE_BY_CODE.get(code or "") or _SUPPORT_ADVICE,
@@ -206,13 +199,8 @@ def unexpected(reply: Reply, error: MpcProtocolError) -> MpcProtocolError:
         error_code=code,
         # Without a code the words may be anything: a page, a job.
         error_msg=message if code else None,
-        request_id=request_id(reply) or body_request_id,
+        request_id=reply.request_id or body_request_id,
     )
-
-
-def request_id(reply: Reply) -> str | None:
-    """Return the ``X-Request-Id`` of a reply, which Huawei Cloud's support asks for."""
-    return told(reply.headers.get("x-request-id", ""), reply.redact)
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
@@ -297,11 +285,11 @@ def _skew(headers: Mapping[str, str]) -> float:
     return 0.0 if moment is None else moment - time.time()
 
 
-def _read_body(body: bytes, redact: Redactor) -> tuple[str | None, str | None, str | None]:
+def _read_body(reply: Reply) -> tuple[str | None, str | None, str | None]:
     """Return code, message and request id of an error body of any shape, without secrets."""
     try:
         # Whatever the coding of the words: the code is in ASCII.
-        parsed = json.loads(body.decode("utf-8-sig", "replace"))
+        parsed = json.loads(reply.body.decode("utf-8-sig", "replace"))
     except (ValueError, RecursionError):
         parsed = None
     levels = [parsed] if isinstance(parsed, dict) else []
@@ -311,10 +299,10 @@ def _read_body(body: bytes, redact: Redactor) -> tuple[str | None, str | None, s
         message = _text(level, "error_msg", "errorMsg", "message")
         if code or message:
             request_id = _text(level, "request_id") or _text(levels[0], "request_id")
-            return told(code, redact), told(message, redact), told(request_id, redact)
+            return told(code, reply.redact), told(message, reply.redact), told(request_id, reply.redact)
     # Secrets go first: what is cut or stripped before would no longer be known for one.
-    raw = re.sub(r"<[^>]*>", " ", redact(body[:_LARGEST_BODY].decode("utf-8", "replace")))
-    return None, told(raw, redact, _RAW_LENGTH), None
+    raw = re.sub(r"<[^>]*>", " ", reply.redact(reply.body[:_LARGEST_BODY].decode("utf-8", "replace")))
+    return None, told(raw, reply.redact, _RAW_LENGTH), None
 
 
 def _text(level: Mapping[str, Any], *names: str) -> str | None:

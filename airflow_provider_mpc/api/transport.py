@@ -19,7 +19,13 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
 from airflow_provider_mpc import __version__
-from airflow_provider_mpc.api.errors import MpcConfigurationError, MpcProtocolError, MpcTlsError, MpcTransportError
+from airflow_provider_mpc.api.errors import (
+    SOMEBODY_ELSE_ADVICE,
+    MpcConfigurationError,
+    MpcProtocolError,
+    MpcTlsError,
+    MpcTransportError,
+)
 from airflow_provider_mpc.api.redaction import Redactor, told
 
 if TYPE_CHECKING:
@@ -50,6 +56,11 @@ class Reply:
     def ok(self) -> bool:
         """Whether the status is 2xx."""
         return 200 <= self.status < 300
+
+    @property
+    def request_id(self) -> str | None:
+        """The ``X-Request-Id``, which Huawei Cloud's support asks for."""
+        return told(self.headers.get("x-request-id"), self.redact)
 
 
 class Transport:
@@ -123,9 +134,9 @@ class Transport:
                     if len(content) > _LARGEST_REPLY:
                         too_large = MpcProtocolError(
                             f"The reply is larger than {_LARGEST_REPLY >> 20} MB",
-                            advice="Something between here and MPC (a proxy, a sign-in page) may have answered.",
+                            advice=SOMEBODY_ELSE_ADVICE,
                             status=response.status,
-                            request_id=told(reply_headers.get("x-request-id"), redact),
+                            request_id=Reply(response.status, reply_headers, b"", redact).request_id,
                         )
                         too_large.maybe_sent = True
                         raise too_large

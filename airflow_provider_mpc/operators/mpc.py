@@ -214,6 +214,7 @@ class MpcCreateEditingJobOperator(_WaitingOperator):
         )
     )
     job_id = ""
+    _made_by: MpcHook
 
     def __init__(
         self,
@@ -257,14 +258,14 @@ class MpcCreateEditingJobOperator(_WaitingOperator):
         self.cancel_on_kill = cancel_on_kill
         self.require_output = require_output
         self._killed = False
-        self._made_by: MpcHook | None = None
         self._waits_for: tuple[MpcHook, str] | None = None
         self._request(location=None, rendered=False)
 
     @raises_airflow_errors
     def execute(self, context: Any) -> Any:
         """Make the job, or take up the one that an earlier try has made; see the class."""
-        self._killed, self._made_by = False, None
+        self._killed = False
+        self._made_by = self._hook()
         store = TaskStore(context)
         job_id = self._taken_up(store) or self._submitted(context, store)
         context["ti"].xcom_push(key=XCOM_JOB_ID, value=job_id)
@@ -314,9 +315,8 @@ class MpcCreateEditingJobOperator(_WaitingOperator):
     @contextmanager
     def _cancelling_on_kill(self, job_ids: list[str]) -> Iterator[None]:
         hook = self._hook_without_retries(in_a_hurry=True)
-        if self._made_by is not None:
-            # Read when the job was made: to read it now might be a call to Airflow within another.
-            hook.settings = self._made_by.settings
+        # Read when the job was made: to read it in the handler might be a call to Airflow within another.
+        hook.settings = self._made_by.settings
         self._waits_for = (hook, job_ids[0])
         try:
             if self._killed:
@@ -367,8 +367,7 @@ class MpcCreateEditingJobOperator(_WaitingOperator):
         if not job_id:
             return None
         job_id = str(job_id)
-        self._made_by = hook = self._hook()
-        found = hook.get_editing_jobs(job_id, missing_ok=True)
+        found = self._made_by.get_editing_jobs(job_id, missing_ok=True)
         if found and found[0].state is JobState.FAILED:
             store.delete(_STORED_JOB)
             self.log.info("Clipping task %s of an earlier try has failed; making a new one.", job_id)
@@ -381,15 +380,14 @@ class MpcCreateEditingJobOperator(_WaitingOperator):
         if self.wait and time.time() >= self._deadline(context):
             # A retry that comes too late to wait would only leave a job behind.
             raise AirflowSensorTimeout(f"The timeout of {self.timeout:g} s passed before a new clip could be made")
-        self._made_by = hook = self._hook()
-        body = self._request(location=hook.settings.region)
+        body = self._request(location=self._made_by.settings.region)
         ti = context["ti"]
         mapped = f"[{ti.map_index}]" if ti.map_index >= 0 else ""
         mark = f"airflow:{ti.dag_id}/{ti.run_id}/{ti.task_id}{mapped}"
         body["user_data"] = f"{body['user_data']} {mark}" if body.get("user_data") else mark
         if self._killed:
             raise AirflowException("The task was killed before its clip was made.")
-        job_id = hook.create_editing_job(**{"editing_type": None, **body})
+        job_id = self._made_by.create_editing_job(**{"editing_type": None, **body})
         try:
             store.set(_STORED_JOB, job_id)
         except AirflowTaskTimeout:

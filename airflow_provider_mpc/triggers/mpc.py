@@ -66,7 +66,7 @@ class MpcEditingJobTrigger(BaseTrigger):
     """
 
     _cancelling: asyncio.Task[None] | None = None
-    _cancelled_until = 0.0
+    _cancelling_until = 0.0
 
     def __init__(
         self,
@@ -148,8 +148,8 @@ class MpcEditingJobTrigger(BaseTrigger):
         """
         if self.cancel_on_kill:
             self._cancelling = begin(self._cancel_jobs())
-            self._cancelled_until = asyncio.get_running_loop().time() + _LONGEST_KILL
-            await bring_to_end(self._cancelling, until=self._cancelled_until)
+            self._cancelling_until = asyncio.get_running_loop().time() + _LONGEST_KILL
+            await self.cleanup()
 
     async def cleanup(self) -> None:
         """
@@ -158,7 +158,7 @@ class MpcEditingJobTrigger(BaseTrigger):
         The log of the task is closed after this.
         """
         if self._cancelling is not None:
-            await bring_to_end(self._cancelling, until=self._cancelled_until)
+            await bring_to_end(self._cancelling, until=self._cancelling_until)
 
     async def _cancel_jobs(self) -> None:
         try:

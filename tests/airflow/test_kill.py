@@ -99,6 +99,14 @@ async def cancel(runner: TriggerRunner) -> None:
     await runner.cancel_triggers()
 
 
+async def cancel_again_and_again(runner: TriggerRunner, airflow: Airflow) -> None:
+    """Repeat the cancellation while the trigger asks for the task's state."""
+    await until(airflow.asked.is_set)
+    for _ in range(4):
+        await cancel(runner)
+        await asyncio.sleep(0.02)
+
+
 def status_of(emulator: Emulator, job_id: str) -> str | None:
     job = emulator.jobs.get(job_id)
     assert job is not None
@@ -112,10 +120,7 @@ def test_a_job_is_cancelled_though_airflow_repeats_its_cancellation_meanwhile(
     airflow = Airflow("failed", hold)
 
     async def again_and_again(runner: TriggerRunner) -> None:
-        await until(airflow.asked.is_set)
-        for _ in range(4):
-            await cancel(runner)
-            await asyncio.sleep(0.02)
+        await cancel_again_and_again(runner, airflow)
         assert not runner.triggers[1]["task"].done(), "the task's log would be closed"
         hold.set()
         await until(lambda: status_of(emulator, job_id) == "CANCELED")
@@ -128,10 +133,7 @@ def test_a_repeated_cancellation_in_a_hand_over_cancels_no_job(emulator: Emulato
     airflow = Airflow("deferred", hold)
 
     async def again_and_again(runner: TriggerRunner) -> None:
-        await until(airflow.asked.is_set)
-        for _ in range(4):
-            await cancel(runner)
-            await asyncio.sleep(0.02)
+        await cancel_again_and_again(runner, airflow)
         hold.set()
         await until(lambda: all(one["task"].done() for one in runner.triggers.values()))
         await asyncio.sleep(0.3)

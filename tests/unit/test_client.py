@@ -360,18 +360,12 @@ class TestBudget:
             client.create_editing_job({})
         assert (world.sent, world.sleeps) == ([], [])
 
-    def test_a_call_without_repetition_waits_little_more_than_a_minute(self, world):
-        client = make(world, retry=NO_RETRIES)
-        client.budget.refused(100.0)
+    @pytest.mark.parametrize(("retry", "pause"), [(NO_RETRIES, 100.0), (IN_A_HURRY, 30.0)])
+    def test_a_call_without_repetition_waits_no_longer_than_it_has_patience(self, world, retry, pause):
+        client = make(world, retry=retry)
+        client.budget.refused(pause)
         with pytest.raises(errors.MpcThrottledError):
             client.get_editing_job("1")
-        assert (world.sent, world.sleeps) == ([], [])
-
-    def test_whoever_is_in_a_hurry_does_not_wait_for_a_turn(self, world):
-        client = make(world, retry=IN_A_HURRY)
-        client.budget.refused(30)
-        with pytest.raises(errors.MpcThrottledError):
-            client.get_editing_jobs("1")
         assert (world.sent, world.sleeps) == ([], [])
 
     def test_patience_is_for_all_pauses_together(self, world, monkeypatch):

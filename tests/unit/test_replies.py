@@ -31,8 +31,7 @@ def error_of(status, body=b"", headers=None, redact=None, asker=None):
     if not isinstance(body, bytes):
         body = json.dumps(body, ensure_ascii=False).encode()
     return error_from(
-        Reply(status, headers or {}, body),
-        redact or Redactor([SECRET]),
+        Reply(status, headers or {}, body, redact or Redactor([SECRET])),
         doing="query clipping tasks",
         asker=asker or AkSkAuthenticator(AccessKey("AK", "SK")),
     )
@@ -289,18 +288,18 @@ class TestAuthentication:
 class TestOtherServices:
     @pytest.mark.parametrize(("service", "words"), [(IAM, "IAM endpoint"), (METADATA, "ECS server")])
     def test_a_wrong_address_names_the_field_to_correct(self, service, words):
-        error = error_from(Reply(404, {}, b"<html>"), Redactor(), doing="log in", service=service)
+        error = error_from(Reply(404, {}, b"<html>"), doing="log in", service=service)
         assert words in error.advice
         assert "MPC" not in error.advice
 
     @pytest.mark.parametrize("status", [401, 403])
     def test_a_metadata_service_that_refuses_asks_for_an_agency(self, status):
-        error = error_from(Reply(status, {}, b""), Redactor(), doing="get keys", service=METADATA)
+        error = error_from(Reply(status, {}, b""), doing="get keys", service=METADATA)
         assert "Bind an agency" in error.advice
         assert "mpc:editingTask" not in str(error)
 
     def test_a_throttled_log_in_does_not_blame_mpc(self):
-        error = error_from(Reply(429, {"retry-after": "5"}, b""), Redactor(), doing="log in to IAM", service=IAM)
+        error = error_from(Reply(429, {"retry-after": "5"}, b""), doing="log in to IAM", service=IAM)
         assert (type(error), error.retry_after) == (errors.MpcThrottledError, 5.0)
         assert "100 a minute" not in str(error)
         assert "poke_interval" not in str(error)
@@ -317,7 +316,7 @@ class TestAdvice:
     @pytest.mark.parametrize("service", [MPC, IAM, METADATA])
     def test_each_refusal_says_what_to_do(self, status, body, service):
         asker = TokenAuthenticator("t") if service == MPC else None
-        assert error_from(Reply(status, {}, body), Redactor(), doing="do it", service=service, asker=asker).advice
+        assert error_from(Reply(status, {}, body), doing="do it", service=service, asker=asker).advice
 
     def test_a_conflict_says_when_mpc_cancels(self):
         assert "only while it waits" in error_of(400, b'{"error_code": "MPC.10212"}').advice
